@@ -1,0 +1,109 @@
+/**
+ * What the run, cluster and node workflows ask of the outside world, as types: the workflows import nothing else of
+ * this folder. The names are what people read in the history and in the Web UI.
+ */
+import type { CapacityRequest, Lease, NodeInventory } from '../core/cluster.ts';
+import type { RankRef } from '../core/naming.ts';
+import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
+
+/** One rank of one resumption on its node. */
+export interface RankAssignment extends RankRef {
+  readonly cluster: string;
+  readonly node: string;
+  readonly fence: number;
+  readonly gpuIds: readonly number[];
+}
+
+/** Everything a node needs to run its rank. */
+export interface RankExecution extends RankAssignment {
+  readonly spec: RunSpec;
+  readonly numNodes: number;
+  /** GPUs of this rank's node. */
+  readonly localWorldSize: number;
+  /** GPUs of the run. */
+  readonly worldSize: number;
+  readonly masterAddress: string;
+  /** From SIGTERM to SIGKILL when the run is stopped. */
+  readonly graceMs: number;
+}
+
+export interface PulledImage {
+  readonly imageId: string;
+  /** Bytes that came over the network; 0 when every layer was there. */
+  readonly downloadedBytes: number;
+}
+
+/** Heartbeat details of `pull-image`; `totalBytes` grows while the registry names more layers. */
+export interface PullProgress {
+  readonly downloadedBytes: number;
+  readonly totalBytes: number;
+  readonly layersDone: number;
+  readonly layersTotal: number;
+}
+
+export interface ContainerExit {
+  readonly exitCode: number;
+  readonly oomKilled: boolean;
+  /** ISO 8601, from Docker. */
+  readonly startedAt: string;
+  readonly finishedAt: string;
+}
+
+/** How a container that was told to stop ended. */
+export interface ContainerStop {
+  readonly endedBy: 'not-running' | 'SIGTERM' | 'SIGKILL';
+}
+
+/** Served by the agent of one node, on that node's own task queue. */
+export interface NodeActivities {
+  /** Fails with an image failure of `core/failures.ts`. Heartbeats `PullProgress`. */
+  'pull-image'(input: RankAssignment & { readonly image: string }): Promise<PulledImage>;
+  /** Creates the container, if it is not there yet, and runs the integrations in it. Fails with IntegrationFailed. */
+  integrations(input: RankExecution): Promise<void>;
+  /**
+   * Runs the command to its end and ships its log. Attaches to the container when it already runs. A non-zero exit is
+   * a result; failures are Docker's. When cancelled, stops the container (SIGTERM, grace, SIGKILL).
+   */
+  execute(input: RankExecution): Promise<ContainerExit>;
+  /** Stops the container if it runs, drains and closes its log, removes it. Idempotent. */
+  'remove-container'(input: RankAssignment & { readonly graceMs: number }): Promise<ContainerStop>;
+  /** Runs as long as the node is in service: its heartbeat is the node's. */
+  'serve-node'(input: { readonly cluster: string; readonly node: string }): Promise<void>;
+}
+
+/** What construction answers; a rejection is an answer too. */
+export type Construction =
+  | { readonly accepted: true; readonly resources: ResourceRequest; readonly warnings: readonly string[] }
+  | { readonly accepted: false; readonly problems: readonly Problem[] };
+
+/** One thing that is wrong with a request, for people: what, why, how to mend it. */
+export interface Problem {
+  readonly message: string;
+  readonly why?: string;
+  readonly fix?: string;
+}
+
+/** Served by the control worker. */
+export interface ControlActivities {
+  construct(input: { readonly spec: RunSpec }): Promise<Construction>;
+  /** Hands the request to the cluster; the grant comes as a signal. */
+  'wait-for-capacity'(input: { readonly cluster: string; readonly request: CapacityRequest }): Promise<void>;
+  /** Gives the capacity back, or withdraws the request. */
+  complete(input: {
+    readonly cluster: string;
+    readonly run: string;
+    readonly resumption: number;
+  }): Promise<void>;
+}
+
+/** Served by the cluster worker. */
+export interface ClusterActivities {
+  /** Signals every lease to its run; answers with the runs that no longer exist. */
+  'deliver-grants'(input: { readonly grants: readonly Lease[] }): Promise<readonly string[]>;
+  /** Tells the cluster that a node is there or is lost. */
+  'report-node'(
+    input:
+      | { readonly cluster: string; readonly type: 'joined'; readonly inventory: NodeInventory }
+      | { readonly cluster: string; readonly type: 'lost'; readonly node: string },
+  ): Promise<void>;
+}

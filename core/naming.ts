@@ -1,0 +1,48 @@
+/** Workflow ids, task queues, subjects, container names, labels and paths: every name that two processes share. */
+
+export const NAMESPACE = 'mcli';
+/** Run workflows and the activities of the control plane. */
+export const CONTROL_QUEUE = 'mcli-control';
+/** Cluster and node workflows, in a process of their own: a flood of signals there must not stop runs. */
+export const CLUSTER_QUEUE = 'mcli-clusters';
+
+export const WORKFLOW_TYPES = { run: 'run', cluster: 'cluster', node: 'node' } as const;
+
+export const clusterWorkflowId = (cluster: string): string => `cluster/${cluster}`;
+export const nodeWorkflowId = (cluster: string, node: string): string => `node/${cluster}/${node}`;
+export const nodeQueue = (cluster: string, node: string): string => `node/${cluster}/${node}`;
+
+/** JetStream stream of all logs; its age limit is the run history's. */
+export const LOG_STREAM = 'MCLI_LOGS';
+export const LOG_SUBJECTS = 'logs.>';
+export const HISTORY_DAYS = 14;
+
+export interface RankRef {
+  readonly run: string;
+  readonly resumption: number;
+  readonly rank: number;
+}
+
+export const logSubject = (ref: RankRef): string => `logs.${ref.run}.${ref.resumption}.${ref.rank}`;
+
+/** Deterministic, so that a second start of the same rank is a conflict in Docker and not a second container. */
+export const containerName = (ref: RankRef): string => `mcli-${ref.run}-${ref.resumption}-${ref.rank}`;
+
+export const LABELS = {
+  run: 'mcli.run',
+  resumption: 'mcli.resumption',
+  rank: 'mcli.rank',
+  fence: 'mcli.fence',
+  cluster: 'mcli.cluster',
+  node: 'mcli.node',
+} as const;
+
+/** The longest submitted name: a DNS label less the dash and the suffix. */
+export const MAX_RUN_NAME_LENGTH = 56;
+export const RUN_SUFFIX_LENGTH = 6;
+export const RUN_SUFFIX_ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789';
+
+export const CONFIG_DIR = '/mnt/config';
+export const PARAMETERS_PATH = `${CONFIG_DIR}/parameters.yaml`;
+export const RUN_CONFIG_PATH = `${CONFIG_DIR}/run_config.yaml`;
+export const MASTER_PORT = 7501;
