@@ -2,9 +2,10 @@
  * What the run, cluster and node workflows ask of the outside world, as types: the workflows import nothing else of
  * this folder. The names are what people read in the history and in the Web UI.
  */
-import type { CapacityRequest, Lease, NodeInventory } from '../core/cluster.ts';
+import type { CapacityRequest } from '../core/cluster.ts';
 import type { RankRef } from '../core/naming.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
+import type { GrantedLease, NodeReport, Revocation } from '../workflows/messages.ts';
 
 /** One rank of one resumption on its node. */
 export interface RankAssignment extends RankRef {
@@ -96,14 +97,17 @@ export interface ControlActivities {
   }): Promise<void>;
 }
 
+/** What a cluster tells a run. */
+export type LeaseNotice =
+  | { readonly type: 'granted'; readonly grant: GrantedLease }
+  | { readonly type: 'revoked'; readonly revocation: Revocation };
+
 /** Served by the cluster worker. */
 export interface ClusterActivities {
-  /** Signals every lease to its run; answers with the runs that no longer exist. */
-  'deliver-grants'(input: { readonly grants: readonly Lease[] }): Promise<readonly string[]>;
-  /** Tells the cluster that a node is there or is lost. */
-  'report-node'(
-    input:
-      | { readonly cluster: string; readonly type: 'joined'; readonly inventory: NodeInventory }
-      | { readonly cluster: string; readonly type: 'lost'; readonly node: string },
-  ): Promise<void>;
+  /** Signals the runs, many at once; answers with those that no longer exist. */
+  'notify-runs'(input: { readonly notices: readonly LeaseNotice[] }): Promise<readonly string[]>;
+  /** Of the runs named, those that have ended without giving their capacity back. */
+  'find-ended-runs'(input: { readonly runs: readonly string[] }): Promise<readonly string[]>;
+  /** Tells the cluster that a node is there or is lost; the first node of a cluster starts its workflow. */
+  'report-node'(input: { readonly cluster: string; readonly report: NodeReport }): Promise<void>;
 }

@@ -57,6 +57,8 @@ export interface Lease {
   readonly fence: number;
   readonly ranks: readonly RankPlacement[];
   readonly grantedAt: number;
+  /** Set while the run gives way: its GPUs are on their way back, and more victims are not needed for them. */
+  readonly revokedFor?: string;
 }
 
 export interface ClusterSnapshot {

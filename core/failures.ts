@@ -126,6 +126,43 @@ export function isFailureType(text: string | null | undefined): text is FailureT
   return typeof text === 'string' && Object.hasOwn(FAILURES, text);
 }
 
+const SIGNAL_NAMES: Readonly<Record<number, string>> = {
+  1: 'SIGHUP',
+  2: 'SIGINT',
+  3: 'SIGQUIT',
+  4: 'SIGILL',
+  6: 'SIGABRT',
+  7: 'SIGBUS',
+  8: 'SIGFPE',
+  9: 'SIGKILL',
+  11: 'SIGSEGV',
+  13: 'SIGPIPE',
+  15: 'SIGTERM',
+};
+const SHELL_COMMAND_NOT_FOUND = 127;
+/** Shells and Docker report death by signal N as exit code 128 + N. */
+const SIGNAL_BASE = 128;
+
+/** What a container's end means for its run; `undefined` when the command returned 0. */
+export function exitFailure(exit: {
+  readonly exitCode: number;
+  readonly oomKilled: boolean;
+}): RunFailure | undefined {
+  const { exitCode } = exit;
+  if (exit.oomKilled) {
+    return { type: 'OutOfMemory', exitCode, message: 'The run was killed because it ran out of memory.' };
+  }
+  if (exitCode === 0) return undefined;
+  if (exitCode === SHELL_COMMAND_NOT_FOUND) {
+    return { type: 'CommandNotFound', exitCode, message: 'The command was not found (exit code 127).' };
+  }
+  const signal = exitCode > SIGNAL_BASE ? SIGNAL_NAMES[exitCode - SIGNAL_BASE] : undefined;
+  if (signal !== undefined) {
+    return { type: 'KilledBySignal', exitCode, message: `The command was killed by ${signal}.` };
+  }
+  return { type: 'NonZeroExit', exitCode, message: `The command ended with exit code ${exitCode}.` };
+}
+
 /** Lower is more telling: when several ranks fail at once, the cause is rarely the one that was killed. */
 const TELLING: readonly FailureType[] = [
   'OutOfMemory',

@@ -1,0 +1,77 @@
+/** Activities of the cluster worker: what clusters and nodes say to runs and to each other. */
+import { WorkflowNotFoundError } from '@temporalio/client';
+import type { Client } from '@temporalio/client';
+import { emptyCluster } from '../core/cluster-state.ts';
+import { CLUSTER_QUEUE, clusterWorkflowId, WORKFLOW_TYPES } from '../core/naming.ts';
+import { leaseGrantedSignal, leaseRevokedSignal, nodeReportSignal } from '../workflows/messages.ts';
+import type { ClusterActivities, LeaseNotice } from './contract.ts';
+
+/** Runs told at once: more do not make the server faster, and fill its queues. */
+const CONCURRENCY = 20;
+
+export function createClusterActivities({ temporal }: { readonly temporal: Client }): ClusterActivities {
+  return {
+    async 'notify-runs'({ notices }) {
+      const gone = await mapLimited(notices, async (notice) => {
+        const reached = await notify(temporal, notice);
+        return reached ? [] : [runOf(notice)];
+      });
+      return gone.flat();
+    },
+
+    async 'find-ended-runs'({ runs }) {
+      const ended = await mapLimited(runs, async (run) => ((await isOpen(temporal, run)) ? [] : [run]));
+      return ended.flat();
+    },
+
+    async 'report-node'({ cluster, report }) {
+      await temporal.workflow.signalWithStart(WORKFLOW_TYPES.cluster, {
+        workflowId: clusterWorkflowId(cluster),
+        taskQueue: CLUSTER_QUEUE,
+        args: [emptyCluster(cluster)],
+        signal: nodeReportSignal,
+        signalArgs: [report],
+      });
+    },
+  };
+}
+
+function runOf(notice: LeaseNotice): string {
+  return notice.type === 'granted' ? notice.grant.lease.request.run : notice.revocation.run;
+}
+
+/** False when the run has ended or was never there. */
+async function notify(temporal: Client, notice: LeaseNotice): Promise<boolean> {
+  const handle = temporal.workflow.getHandle(runOf(notice));
+  try {
+    if (notice.type === 'granted') await handle.signal(leaseGrantedSignal, notice.grant);
+    else await handle.signal(leaseRevokedSignal, notice.revocation);
+    return true;
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return false;
+    throw error;
+  }
+}
+
+async function isOpen(temporal: Client, run: string): Promise<boolean> {
+  try {
+    const { status } = await temporal.workflow.getHandle(run).describe();
+    return status.name === 'RUNNING';
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return false;
+    throw error;
+  }
+}
+
+async function mapLimited<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    while (next < items.length) {
+      const index = next++;
+      results[index] = await work(items[index] as T);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(CONCURRENCY, items.length) }, worker));
+  return results;
+}

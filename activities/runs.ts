@@ -1,0 +1,47 @@
+/** Activities of the control worker: construction, and the run's side of the talk with its cluster. */
+import type { Client } from '@temporalio/client';
+import { resolveResources } from '../core/resources.ts';
+import { CLUSTER_QUEUE, clusterWorkflowId, WORKFLOW_TYPES } from '../core/naming.ts';
+import { releaseCapacitySignal, requestCapacitySignal } from '../workflows/messages.ts';
+import { emptyCluster } from '../core/cluster-state.ts';
+import type { ClusterDirectory } from './cluster-directory.ts';
+import type { ControlActivities } from './contract.ts';
+
+export interface ControlDependencies {
+  readonly temporal: Client;
+  readonly clusters: ClusterDirectory;
+}
+
+export function createControlActivities({ temporal, clusters }: ControlDependencies): ControlActivities {
+  return {
+    async construct({ spec }) {
+      const known = resolveResources(spec, await clusters.list());
+      // A node may have joined since the directory was read: never refuse on old knowledge.
+      const answer = known.ok ? known : resolveResources(spec, await clusters.refresh());
+      return answer.ok
+        ? { accepted: true, resources: answer.resources, warnings: answer.warnings }
+        : { accepted: false, problems: answer.problems };
+    },
+
+    async 'wait-for-capacity'({ cluster, request }) {
+      // With-start: a cluster workflow that an operator ended must not strand the run.
+      await temporal.workflow.signalWithStart(WORKFLOW_TYPES.cluster, {
+        workflowId: clusterWorkflowId(cluster),
+        taskQueue: CLUSTER_QUEUE,
+        args: [emptyCluster(cluster)],
+        signal: requestCapacitySignal,
+        signalArgs: [request],
+      });
+    },
+
+    async complete({ cluster, run, resumption }) {
+      await temporal.workflow.signalWithStart(WORKFLOW_TYPES.cluster, {
+        workflowId: clusterWorkflowId(cluster),
+        taskQueue: CLUSTER_QUEUE,
+        args: [emptyCluster(cluster)],
+        signal: releaseCapacitySignal,
+        signalArgs: [{ run, resumption }],
+      });
+    },
+  };
+}

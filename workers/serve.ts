@@ -1,0 +1,58 @@
+/** What the control and the cluster worker share: connection, bundle, and a life until somebody ends it. */
+import { Client } from '@temporalio/client';
+import { loadClientConnectConfig } from '@temporalio/envconfig';
+import { NativeConnection, Runtime, Worker, makeTelemetryFilterString } from '@temporalio/worker';
+import type { WorkerOptions } from '@temporalio/worker';
+import { NAMESPACE } from '../core/naming.ts';
+import { watchParent } from '../stack/parent-watch.ts';
+
+export interface ServedWorker {
+  readonly taskQueue: string;
+  /** File name in the folder of the built worker. */
+  readonly workflowBundle: string;
+  readonly maxCachedWorkflows: number;
+  readonly activities: (temporal: Client) => object;
+}
+
+/** Runs until SIGTERM or SIGINT; a server that is away is waited for. */
+export async function serve(options: ServedWorker): Promise<void> {
+  Runtime.install({
+    telemetryOptions: {
+      logging: { filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }) },
+    },
+  });
+  watchParent();
+  const { connectionOptions, namespace = NAMESPACE } = loadClientConnectConfig();
+  const connection = await connectPatiently(connectionOptions);
+  const temporal = new Client({ connection, namespace });
+  const bundled: WorkerOptions['workflowBundle'] = {
+    codePath: new URL(options.workflowBundle, import.meta.url).pathname,
+  };
+  const worker = await Worker.create({
+    connection,
+    namespace,
+    taskQueue: options.taskQueue,
+    workflowBundle: bundled,
+    activities: options.activities(temporal),
+    maxCachedWorkflows: options.maxCachedWorkflows,
+    // Activities here take milliseconds to seconds; a worker that is told to stop must not hang.
+    shutdownForceTime: '10s',
+  });
+  await worker.run();
+  await connection.close();
+}
+
+type ConnectionOptions = Parameters<typeof NativeConnection.connect>[0];
+
+async function connectPatiently(options: ConnectionOptions): Promise<NativeConnection> {
+  for (;;) {
+    try {
+      return await NativeConnection.connect(options);
+    } catch (error) {
+      console.error(
+        `Temporal is not reachable yet: ${error instanceof Error ? error.message : String(error)}`,
+      );
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+  }
+}

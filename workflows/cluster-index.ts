@@ -1,0 +1,3 @@
+/** Bundle of the cluster worker. */
+export { cluster } from './cluster.ts';
+export { node } from './node.ts';

@@ -1,0 +1,150 @@
+/** The ranks of a lease: together, or not at all. One failing rank ends the others. */
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  CancellationScope,
+  TimeoutFailure,
+  isCancellation,
+} from '@temporalio/workflow';
+import type { RankAssignment, RankExecution } from '../activities/contract.ts';
+import type { Lease } from '../core/cluster.ts';
+import { exitFailure, isFailureType, rootCause } from '../core/failures.ts';
+import type { RunFailure } from '../core/failures.ts';
+import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
+import { nodeActivities } from './run-activities.ts';
+
+/** Thrown when at least one rank failed; carries the failure that stands for all. */
+export class GangFailed extends Error {
+  readonly failure: RunFailure;
+
+  constructor(failure: RunFailure) {
+    super(failure.message);
+    this.name = 'GangFailed';
+    this.failure = failure;
+  }
+}
+
+export interface Gang {
+  readonly spec: RunSpec;
+  readonly lease: Lease;
+  readonly ranks: readonly RankExecution[];
+}
+
+export function assembleGang(
+  spec: RunSpec,
+  resources: ResourceRequest,
+  lease: Lease,
+  masterAddress: string,
+  graceMs: number,
+): Gang {
+  const { run, resumption } = lease.request;
+  const ranks = lease.ranks.map(({ node, gpuIds }, rank) => ({
+    run,
+    resumption,
+    rank,
+    cluster: resources.cluster,
+    node,
+    fence: lease.fence,
+    gpuIds,
+    spec,
+    numNodes: lease.ranks.length,
+    localWorldSize: gpuIds.length,
+    worldSize: resources.gpus,
+    masterAddress,
+    graceMs,
+  }));
+  return { spec, lease, ranks };
+}
+
+export async function pullImages({ ranks, spec }: Gang): Promise<void> {
+  await onEveryRank(ranks, async (rank) => {
+    const node = nodeActivities(rank, `Pull ${spec.image} on ${rank.node}`);
+    await node['pull-image']({ ...assignmentOf(rank), image: spec.image });
+  });
+}
+
+export async function runIntegrations({ ranks, spec }: Gang): Promise<void> {
+  const names = spec.integrations.map(({ type }) => type).join(', ') || 'none';
+  await onEveryRank(ranks, async (rank) => {
+    await nodeActivities(
+      rank,
+      `Rank ${rank.rank} on ${rank.node}: prepare, integrations: ${names}`,
+    ).integrations(rank);
+  });
+}
+
+export async function executeCommand({ ranks }: Gang): Promise<void> {
+  await onEveryRank(ranks, async (rank) => {
+    const exit = await nodeActivities(rank, `Rank ${rank.rank} on ${rank.node}: run the command`).execute(
+      rank,
+    );
+    const failure = exitFailure(exit);
+    if (failure) throw new GangFailed({ ...failure, rank: rank.rank, node: rank.node });
+  });
+}
+
+/** Leaves no container of the lease behind. Never fails: what a dead node still holds is its agent's to clear. */
+export async function removeContainers({ ranks }: Gang, isLost: (node: string) => boolean): Promise<void> {
+  await Promise.allSettled(
+    ranks
+      .filter(({ node }) => !isLost(node))
+      .map((rank) =>
+        nodeActivities(rank, `Rank ${rank.rank} on ${rank.node}: remove the container`)['remove-container']({
+          ...assignmentOf(rank),
+          graceMs: rank.graceMs,
+        }),
+      ),
+  );
+}
+
+/** What an activity's or a gang's error means for the run. */
+export function failureOf(error: unknown): RunFailure {
+  if (error instanceof GangFailed) return error.failure;
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  if (cause instanceof ApplicationFailure && isFailureType(cause.type)) {
+    const [details] = cause.details ?? [];
+    return { ...(details as Partial<RunFailure> | undefined), type: cause.type, message: cause.message };
+  }
+  if (cause instanceof TimeoutFailure) {
+    return { type: 'NodeLost', message: 'The node agent no longer answers.' };
+  }
+  return { type: 'AgentError', message: cause instanceof Error ? cause.message : String(cause) };
+}
+
+async function onEveryRank(
+  ranks: readonly RankExecution[],
+  step: (rank: RankExecution) => Promise<void>,
+): Promise<void> {
+  const scope = new CancellationScope();
+  const failures: RunFailure[] = [];
+  let cancelled: unknown;
+  await scope.run(() =>
+    Promise.all(
+      ranks.map(async (rank) => {
+        try {
+          await step(rank);
+        } catch (error) {
+          if (isCancellation(error)) cancelled = error;
+          else failures.push({ rank: rank.rank, node: rank.node, ...failureOf(error) });
+          // The others would wait for this rank until their collective operations time out.
+          scope.cancel();
+        }
+      }),
+    ),
+  );
+  const failure = rootCause(failures);
+  if (failure) throw new GangFailed(failure);
+  if (cancelled) throw cancelled;
+}
+
+function assignmentOf({
+  run,
+  resumption,
+  rank,
+  cluster,
+  node,
+  fence,
+  gpuIds,
+}: RankExecution): RankAssignment {
+  return { run, resumption, rank, cluster, node, fence, gpuIds };
+}

@@ -1,0 +1,2 @@
+/** Bundle of the control worker. */
+export { run } from './run.ts';

@@ -1,0 +1,72 @@
+/**
+ * A node: holds one long activity on the node's own task queue. Its heartbeat is the node's heartbeat, and costs no
+ * history while all is well; when it stops, the cluster hears that the node is lost.
+ */
+import {
+  allHandlersFinished,
+  condition,
+  continueAsNew,
+  proxyActivities,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { ClusterActivities, NodeActivities } from '../activities/contract.ts';
+import type { NodeInventory } from '../core/cluster.ts';
+import { nodeQueue } from '../core/naming.ts';
+import { registerNodeSignal } from './messages.ts';
+
+export interface NodeInput {
+  readonly cluster: string;
+  readonly node: string;
+  /** Known after continue-as-new. */
+  readonly inventory?: NodeInventory;
+}
+
+/** One service period is about 15 events. */
+const MAX_HISTORY_EVENTS = 1_000;
+
+export async function node(input: NodeInput): Promise<void> {
+  const { cluster, node: name } = input;
+  let inventory = input.inventory;
+  let registrations = input.inventory ? 1 : 0;
+  setHandler(registerNodeSignal, (reported) => {
+    inventory = reported;
+    registrations += 1;
+  });
+  const { 'report-node': reportNode } = proxyActivities<ClusterActivities>({
+    startToCloseTimeout: '20s',
+    summary: `Tell ${cluster} about ${name}`,
+  });
+  const { 'serve-node': serveNode } = proxyActivities<NodeActivities>({
+    taskQueue: nodeQueue(cluster, name),
+    startToCloseTimeout: '3650 days',
+    heartbeatTimeout: '8s',
+    // An agent that is started again by its supervisor is back before this.
+    scheduleToStartTimeout: '8s',
+    retry: { initialInterval: '500ms', backoffCoefficient: 1 },
+    summary: `${name} is in service`,
+  });
+
+  let seen = 0;
+  while (workflowInfo().historyLength < MAX_HISTORY_EVENTS) {
+    await condition(() => registrations > seen);
+    let serving = true;
+    const service = serveNode({ cluster, node: name }).then(
+      () => (serving = false),
+      () => (serving = false),
+    );
+    // The agent may come back with other GPUs while its last service period still runs.
+    while (serving) {
+      if (registrations > seen && inventory) {
+        seen = registrations;
+        await reportNode({ cluster, report: { type: 'joined', inventory } });
+      }
+      await condition(() => !serving || registrations > seen);
+    }
+    await service;
+    await reportNode({ cluster, report: { type: 'lost', node: name } });
+  }
+  await condition(allHandlersFinished);
+  const carried = registrations > seen ? inventory : undefined;
+  await continueAsNew<typeof node>({ cluster, node: name, ...(carried ? { inventory: carried } : {}) });
+}

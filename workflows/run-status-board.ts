@@ -1,0 +1,71 @@
+/** Makes a run's status visible: search attributes for lists and for `describe`, current details for the Web UI. */
+import { setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
+import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
+import type { SearchAttributePair } from '@temporalio/common';
+import type { Lease } from '../core/cluster.ts';
+import { displayStatus } from '../core/run-status.ts';
+import type { RunStatus } from '../core/run-status.ts';
+import type { ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
+
+const keyword = (name: string) => defineSearchAttributeKey(name, SearchAttributeType.KEYWORD);
+const int = (name: string) => defineSearchAttributeKey(name, SearchAttributeType.INT);
+const datetime = (name: string) => defineSearchAttributeKey(name, SearchAttributeType.DATETIME);
+const nodeNames = defineSearchAttributeKey('NodeNames', SearchAttributeType.KEYWORD_LIST);
+
+/** SQL visibility refuses longer keywords. */
+const MAX_KEYWORD_LENGTH = 255;
+
+export function showConstructed(
+  user: string,
+  resources: ResourceRequest,
+  scheduling: SchedulingRequest,
+): SearchAttributePair[] {
+  return [
+    { key: keyword('RunUser'), value: user.slice(0, MAX_KEYWORD_LENGTH) },
+    { key: keyword('Cluster'), value: resources.cluster },
+    { key: keyword('Priority'), value: scheduling.priority },
+    { key: keyword('GpuType'), value: resources.gpuType ?? 'none' },
+    { key: int('Gpus'), value: resources.gpus },
+    { key: int('Nodes'), value: resources.nodes },
+  ];
+}
+
+export interface StatusChange {
+  readonly run: string;
+  readonly status: RunStatus;
+  readonly resumption: number;
+  /** One word; empty when there is nothing to explain. */
+  readonly reason: string;
+  /** One sentence. */
+  readonly message: string;
+  readonly lease?: Lease | undefined;
+  readonly startedAt?: Date | undefined;
+  readonly endedAt?: Date | undefined;
+}
+
+export function showStatus(change: StatusChange, extra: readonly SearchAttributePair[] = []): void {
+  const nodes = change.lease?.ranks.map(({ node }) => node) ?? [];
+  const pairs: SearchAttributePair[] = [
+    ...extra,
+    { key: keyword('RunStatus'), value: change.status },
+    { key: keyword('RunReason'), value: change.reason },
+    { key: int('Resumption'), value: change.resumption },
+  ];
+  if (change.lease) pairs.push({ key: nodeNames, value: [...new Set(nodes)] });
+  if (change.startedAt) pairs.push({ key: datetime('RunStarted'), value: change.startedAt });
+  if (change.endedAt) pairs.push({ key: datetime('RunEnded'), value: change.endedAt });
+  upsertSearchAttributes(pairs);
+  setCurrentDetails(
+    [
+      `### ${displayStatus(change.status)}${change.reason ? ` (${change.reason})` : ''}`,
+      change.message,
+      `| resumption | nodes | GPUs |\n|---|---|---|\n| ${change.resumption} | ${nodes.join(', ') || '-'} | ${gpusOf(change.lease)} |`,
+      `Logs: \`mcli logs ${change.run}\` · Details: \`mcli describe run ${change.run}\` · Stop: \`mcli stop run ${change.run}\``,
+    ].join('\n\n'),
+  );
+}
+
+function gpusOf(lease: Lease | undefined): string {
+  if (!lease) return '-';
+  return lease.ranks.map(({ node, gpuIds }) => `${node}: ${gpuIds.join(' ') || 'CPU slot'}`).join('; ');
+}

@@ -1,0 +1,292 @@
+/**
+ * The life of a run: construct → for each resumption: wait for capacity → pull image → integrations → execute →
+ * (always) remove the containers → complete. Whatever happens in between, a run that was accepted ends in exactly one
+ * terminal status, and its capacity goes back only when its containers are gone.
+ */
+import {
+  ApplicationFailure,
+  CancellationScope,
+  condition,
+  setHandler,
+  sleep,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { Construction } from '../activities/contract.ts';
+import type { CapacityRequest, Lease } from '../core/cluster.ts';
+import { failureClass } from '../core/failures.ts';
+import type { RunFailure } from '../core/failures.ts';
+import { MAX_SYSTEM_RETRIES } from '../core/run.ts';
+import type { RunInput, RunOutcome } from '../core/run.ts';
+import type { ResourceRequest } from '../core/run-spec.ts';
+import type { RunStatus } from '../core/run-status.ts';
+import {
+  assembleGang,
+  executeCommand,
+  failureOf,
+  pullImages,
+  removeContainers,
+  runIntegrations,
+} from './gang.ts';
+import type { Gang } from './gang.ts';
+import { constructedUpdate, leaseGrantedSignal, leaseRevokedSignal, stopSignal } from './messages.ts';
+import type { GrantedLease, Revocation, StopOrder } from './messages.ts';
+import { controlActivities } from './run-activities.ts';
+import { showConstructed, showStatus } from './run-status-board.ts';
+
+/** A rejected run answers with its construction, and leaves no trace in `get runs`. */
+export async function run(input: RunInput): Promise<RunOutcome | Construction> {
+  let construction: Construction | undefined;
+  setHandler(constructedUpdate, async () => {
+    await condition(() => construction !== undefined);
+    return construction as Construction;
+  });
+  const interruptions = new Interruptions();
+  setHandler(stopSignal, (order) => interruptions.interrupt(stopped(order)));
+  const grants: GrantedLease[] = [];
+  setHandler(leaseGrantedSignal, (grant) => void grants.push(grant));
+  setHandler(leaseRevokedSignal, (revocation) => interruptions.revoke(revocation));
+  // Cancelling the workflow, for instance in the Web UI, is a stop like any other.
+  CancellationScope.current().cancelRequested.catch(() =>
+    interruptions.interrupt(stopped({ by: 'Temporal' })),
+  );
+
+  return await CancellationScope.nonCancellable(async () => {
+    const answer = await controlActivities(`Validate ${input.spec.name}`).construct({ spec: input.spec });
+    construction = answer;
+    if (!answer.accepted) return answer;
+    return await new LiveRun(input, answer.resources, interruptions, grants).live();
+  });
+}
+
+/** Everything from outside that ends a resumption early; the first cause stands. */
+class Interruptions {
+  cause: RunFailure | undefined;
+  /** A stop is final: no further resumption follows it. */
+  final = false;
+  lostNode = false;
+  resumption = 0;
+  private scope: CancellationScope | undefined;
+
+  interrupt(cause: RunFailure): void {
+    if (cause.type === 'StoppedByUser' || cause.type === 'MaxDuration') this.final = true;
+    this.cause ??= cause;
+    this.scope?.cancel();
+  }
+
+  revoke({ resumption, type, message }: Revocation): void {
+    // A revocation may arrive late, when the resumption that it names is over.
+    if (resumption !== this.resumption) return;
+    if (type === 'NodeLost') this.lostNode = true;
+    this.interrupt({ type, message });
+  }
+
+  async guard(resumption: number, body: () => Promise<void>): Promise<void> {
+    this.resumption = resumption;
+    this.scope = new CancellationScope();
+    if (this.cause) this.scope.cancel();
+    await this.scope.run(body);
+  }
+
+  /** Forgets what ended the last resumption, so that the next can live. */
+  clear(): void {
+    this.cause = undefined;
+    this.lostNode = false;
+    this.scope = undefined;
+  }
+}
+
+interface Ending {
+  readonly failure: RunFailure | undefined;
+  readonly exitCode?: number;
+}
+
+class LiveRun {
+  private readonly name = workflowInfo().workflowId;
+  private readonly input: RunInput;
+  private readonly resources: ResourceRequest;
+  private readonly interruptions: Interruptions;
+  private readonly grants: GrantedLease[];
+  private resumption = 0;
+  private startedAt: Date | undefined;
+  private lease: Lease | undefined;
+  private systemRetries = 0;
+  private userRetries = 0;
+
+  constructor(
+    input: RunInput,
+    resources: ResourceRequest,
+    interruptions: Interruptions,
+    grants: GrantedLease[],
+  ) {
+    this.input = input;
+    this.resources = resources;
+    this.interruptions = interruptions;
+    this.grants = grants;
+  }
+
+  async live(): Promise<RunOutcome> {
+    showStatus(
+      { run: this.name, status: 'PENDING', resumption: 0, reason: '', message: 'Constructed.' },
+      showConstructed(this.input.user, this.resources, this.input.spec.scheduling),
+    );
+    for (;;) {
+      const ending = await this.resume();
+      if (!this.goesOn(ending)) return this.end(ending);
+      this.interruptions.clear();
+      this.lease = undefined;
+      this.resumption += 1;
+      this.show('QUEUED', ending.failure);
+      // A stop ends the back-off.
+      await condition(() => this.interruptions.cause !== undefined, backoffMs(this.systemRetries));
+    }
+  }
+
+  private async resume(): Promise<Ending> {
+    let gang: Gang | undefined;
+    let failure: RunFailure | undefined;
+    try {
+      await this.interruptions.guard(this.resumption, async () => {
+        gang = await this.waitForCapacity();
+        this.show('STARTING', undefined, `Pulling ${this.input.spec.image}.`);
+        await pullImages(gang);
+        this.markStart();
+        this.show('RUNNING', undefined, 'The integrations run, then the command.');
+        await runIntegrations(gang);
+        await executeCommand(gang);
+      });
+    } catch (error) {
+      failure = this.interruptions.cause ?? failureOf(error);
+    }
+    if (gang) {
+      this.show('TERMINATING', failure);
+      await removeContainers(gang, () => this.interruptions.lostNode);
+    }
+    await controlActivities(`Give back the capacity of resumption ${this.resumption}`).complete({
+      cluster: this.resources.cluster,
+      run: this.name,
+      resumption: this.resumption,
+    });
+    return { failure };
+  }
+
+  private async waitForCapacity(): Promise<Gang> {
+    if (this.resumption === 0) this.show('QUEUED', undefined, 'Waiting for capacity.');
+    const { cluster } = this.resources;
+    await controlActivities(`Ask ${cluster} for ${this.resources.gpus} GPUs`)['wait-for-capacity']({
+      cluster,
+      request: this.capacityRequest(),
+    });
+    const granted = (): GrantedLease | undefined =>
+      this.grants.find(({ lease }) => lease.request.resumption === this.resumption);
+    await condition(() => granted() !== undefined);
+    const { lease, masterAddress } = granted() as GrantedLease;
+    this.lease = lease;
+    return assembleGang(this.input.spec, this.resources, lease, masterAddress, this.input.graceMs);
+  }
+
+  private capacityRequest(): CapacityRequest {
+    const { spec, user } = this.input;
+    const { gpuType, gpus, nodes, gpusPerNode, nodeNames } = this.resources;
+    const limitMs = this.maxDurationMs();
+    return {
+      run: this.name,
+      resumption: this.resumption,
+      user,
+      name: spec.name,
+      priority: spec.scheduling.priority,
+      preemptible: spec.scheduling.preemptible,
+      gpuType,
+      gpus,
+      nodes,
+      gpusPerNode,
+      nodeNames,
+      createdAt: workflowInfo().startTime.getTime(),
+      ...(limitMs === undefined ? {} : { maxDurationMs: limitMs }),
+    };
+  }
+
+  /** What is left of `max_duration`, in milliseconds. */
+  private maxDurationMs(): number | undefined {
+    const hours = this.input.spec.scheduling.maxDurationHours;
+    if (hours === undefined) return undefined;
+    const spentMs = this.startedAt ? Date.now() - this.startedAt.getTime() : 0;
+    return Math.max(0, hours * 3_600_000 - spentMs);
+  }
+
+  private markStart(): void {
+    if (this.startedAt) return;
+    this.startedAt = new Date();
+    const leftMs = this.maxDurationMs();
+    if (leftMs === undefined) return;
+    const hours = this.input.spec.scheduling.maxDurationHours;
+    const message = `The run reached its max_duration of ${hours} h, counted from ${this.startedAt.toISOString()}.`;
+    // One timer over all resumptions: it must outlive the scope of the first.
+    void CancellationScope.nonCancellable(async () => {
+      await sleep(leftMs, { summary: 'max_duration' });
+      this.interruptions.interrupt({ type: 'MaxDuration', message });
+    });
+  }
+
+  private goesOn({ failure }: Ending): boolean {
+    if (!failure || this.interruptions.final) return false;
+    const { retryOnSystemFailure, maxRetries } = this.input.spec.scheduling;
+    if (failure.type === 'Preempted') return true;
+    if (failureClass(failure.type).blame === 'system') {
+      this.systemRetries += 1;
+      return retryOnSystemFailure && this.systemRetries <= MAX_SYSTEM_RETRIES;
+    }
+    this.userRetries += 1;
+    return this.userRetries <= maxRetries;
+  }
+
+  private end({ failure }: Ending): RunOutcome {
+    const status = failure ? failureClass(failure.type).status : 'COMPLETED';
+    const message = failure?.message ?? 'The command ended with exit code 0.';
+    showStatus({
+      run: this.name,
+      status,
+      resumption: this.resumption,
+      reason: failure ? failureClass(failure.type).reason : '',
+      message,
+      lease: this.lease,
+      endedAt: new Date(),
+    });
+    const outcome: RunOutcome = {
+      status,
+      message,
+      ...(failure ? { failure: failure.type } : {}),
+      ...(failure?.exitCode === undefined ? {} : { exitCode: failure.exitCode }),
+    };
+    // Failed in Temporal, too: the Web UI shows it in red, and alerts on failed workflows see it.
+    if (status === 'FAILED') {
+      throw ApplicationFailure.create({
+        message,
+        type: outcome.failure ?? 'AgentError',
+        nonRetryable: true,
+        details: [outcome],
+      });
+    }
+    return outcome;
+  }
+
+  private show(status: RunStatus, failure: RunFailure | undefined, message = ''): void {
+    showStatus({
+      run: this.name,
+      status,
+      resumption: this.resumption,
+      reason: failure ? failureClass(failure.type).reason : '',
+      message: failure?.message ?? message,
+      lease: this.lease,
+      startedAt: status === 'RUNNING' ? this.startedAt : undefined,
+    });
+  }
+}
+
+function stopped({ by, reason }: StopOrder): RunFailure {
+  return { type: 'StoppedByUser', message: `Stopped by ${by}${reason ? `: ${reason}` : ''}.` };
+}
+
+/** A first failure is retried at once; a node that keeps failing is not hammered. */
+function backoffMs(systemRetries: number): number {
+  return systemRetries <= 1 ? 0 : Math.min(60_000, 5_000 * 2 ** (systemRetries - 2));
+}
