@@ -18,14 +18,14 @@ import type { ClusterState } from '../core/cluster-state.ts';
 import { learn } from '../core/estimates.ts';
 import type { RunTimeHistory } from '../core/estimates.ts';
 import { plan } from '../core/scheduler.ts';
-import type { Decision } from '../core/scheduler.ts';
 import {
   clusterViewQuery,
   nodeReportSignal,
+  queuePositionQuery,
   releaseCapacitySignal,
   requestCapacitySignal,
 } from './messages.ts';
-import type { ClusterView, NodeReport } from './messages.ts';
+import type { ClusterView, NodeReport, QueuePosition } from './messages.ts';
 
 /** Replay costs about half a millisecond per event, and a task has 5 s: far below Temporal's own suggestion of 4,096. */
 const MAX_HISTORY_EVENTS = 1_000;
@@ -38,6 +38,7 @@ export async function cluster(initial: ClusterState): Promise<void> {
   setHandler(releaseCapacitySignal, (ref) => ledger.release(ref));
   setHandler(nodeReportSignal, (report) => ledger.report(report));
   setHandler(clusterViewQuery, () => ledger.view());
+  setHandler(queuePositionQuery, (run) => ledger.queuePosition(run));
   const activities = proxyActivities<ClusterActivities>({
     startToCloseTimeout: '60s',
     retry: { initialInterval: '1s', maximumInterval: '10s' },
@@ -72,7 +73,7 @@ class Ledger {
   private readonly outbox: LeaseNotice[] = [];
   private nextFence: number;
   private readonly history: RunTimeHistory;
-  private waiting: readonly Extract<Decision, { type: 'WAIT' }>[] = [];
+  private waiting: readonly QueuePosition[] = [];
 
   constructor(state: ClusterState) {
     this.cluster = state.cluster;
@@ -163,6 +164,10 @@ class Ledger {
 
   isIdle(): boolean {
     return this.queue.size === 0 && this.leases.size === 0;
+  }
+
+  queuePosition(run: string): QueuePosition | null {
+    return this.waiting.find((waiting) => waiting.run === run) ?? null;
   }
 
   view(): ClusterView {

@@ -10,7 +10,8 @@ import type { Decision } from '../core/scheduler.ts';
 const defineSignal = <Args extends unknown[]>(name: string) =>
   ({ type: 'signal', name }) as SignalDefinition<Args>;
 const defineUpdate = <Result>(name: string) => ({ type: 'update', name }) as UpdateDefinition<Result>;
-const defineQuery = <Result>(name: string) => ({ type: 'query', name }) as QueryDefinition<Result>;
+const defineQuery = <Result, Args extends unknown[] = []>(name: string) =>
+  ({ type: 'query', name }) as QueryDefinition<Result, Args>;
 
 // To a run.
 
@@ -54,8 +55,11 @@ export const nodeReportSignal = defineSignal<[NodeReport]>('node-report');
 export interface ClusterView {
   readonly snapshot: ClusterSnapshot;
   /** Why each queued run waits, as of the last plan. */
-  readonly waiting: readonly Extract<Decision, { type: 'WAIT' }>[];
+  readonly waiting: readonly QueuePosition[];
 }
+/** Small, because `mcli run` asks every few seconds. */
+export type QueuePosition = Extract<Decision, { type: 'WAIT' }>;
+export const queuePositionQuery = defineQuery<QueuePosition | null, [run: string]>('queue-position');
 export const clusterViewQuery = defineQuery<ClusterView>('view');
 
 // To a node.

@@ -1,5 +1,5 @@
 /** Makes a run's status visible: search attributes for lists and for `describe`, current details for the Web UI. */
-import { setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
+import { setCurrentDetails, upsertMemo, upsertSearchAttributes } from '@temporalio/workflow';
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import type { SearchAttributePair } from '@temporalio/common';
 import type { Lease } from '../core/cluster.ts';
@@ -55,6 +55,8 @@ export function showStatus(change: StatusChange, extra: readonly SearchAttribute
   if (change.startedAt) pairs.push({ key: datetime('RunStarted'), value: change.startedAt });
   if (change.endedAt) pairs.push({ key: datetime('RunEnded'), value: change.endedAt });
   upsertSearchAttributes(pairs);
+  // The sentence behind the reason: `describe` reads it from the history, lists from the memo.
+  if (change.reason) upsertMemo({ message: change.message });
   setCurrentDetails(
     [
       `### ${displayStatus(change.status)}${change.reason ? ` (${change.reason})` : ''}`,

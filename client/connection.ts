@@ -1,0 +1,74 @@
+/** Connections to the servers, opened on first use: a command pays only for what it talks to. */
+import { Client, Connection } from '@temporalio/client';
+import type { ConnectionOptions } from '@temporalio/client';
+import { jetstream } from '@nats-io/jetstream';
+import type { JetStreamClient } from '@nats-io/jetstream';
+import { connect, credsAuthenticator } from '@nats-io/transport-node';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { ServerUnreachable } from './errors.ts';
+
+/** Where the servers are. */
+export interface ServerAddresses {
+  readonly temporal: ConnectionOptions;
+  readonly namespace: string;
+  readonly natsUrl: string;
+  /** Content of a NATS credentials file. */
+  readonly natsCredentials?: string;
+}
+
+/** Without it, a server that is down is noticed after 10 s only. */
+const CONNECT_TIMEOUT_MS = 3_000;
+
+export class Connections {
+  private readonly addresses: ServerAddresses;
+  private temporalClient: Promise<Client> | undefined;
+  private natsConnection: Promise<NatsConnection> | undefined;
+
+  constructor(addresses: ServerAddresses) {
+    this.addresses = addresses;
+  }
+
+  /** @throws ServerUnreachable */
+  temporal(): Promise<Client> {
+    this.temporalClient ??= this.connectTemporal();
+    return this.temporalClient;
+  }
+
+  /** @throws ServerUnreachable */
+  async logs(): Promise<JetStreamClient> {
+    this.natsConnection ??= this.connectNats();
+    return jetstream(await this.natsConnection);
+  }
+
+  async close(): Promise<void> {
+    const [temporal, nats] = await Promise.allSettled([this.temporalClient, this.natsConnection]);
+    if (temporal.status === 'fulfilled') await temporal.value?.connection.close();
+    if (nats.status === 'fulfilled') await nats.value?.close();
+  }
+
+  private async connectTemporal(): Promise<Client> {
+    const { temporal, namespace } = this.addresses;
+    try {
+      const connection = await Connection.connect({ ...temporal, connectTimeout: CONNECT_TIMEOUT_MS });
+      return new Client({ connection, namespace });
+    } catch (error) {
+      throw new ServerUnreachable('Temporal', temporal.address ?? '127.0.0.1:7233', error);
+    }
+  }
+
+  private async connectNats(): Promise<NatsConnection> {
+    const { natsUrl, natsCredentials } = this.addresses;
+    try {
+      return await connect({
+        servers: natsUrl,
+        timeout: CONNECT_TIMEOUT_MS,
+        maxReconnectAttempts: -1,
+        ...(natsCredentials === undefined
+          ? {}
+          : { authenticator: credsAuthenticator(new TextEncoder().encode(natsCredentials)) }),
+      });
+    } catch (error) {
+      throw new ServerUnreachable('NATS', natsUrl, error);
+    }
+  }
+}

@@ -1,0 +1,289 @@
+/** Runs, as clients see them: submit, list, describe, watch, stop, delete. */
+import { WithStartWorkflowOperation, WorkflowNotFoundError } from '@temporalio/client';
+import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
+import type { Construction } from '../activities/contract.ts';
+import type { Priority } from '../core/priority.ts';
+import { CONTROL_QUEUE, RUN_SUFFIX_ALPHABET, RUN_SUFFIX_LENGTH, WORKFLOW_TYPES } from '../core/naming.ts';
+import { DEFAULT_GRACE_MS } from '../core/run.ts';
+import type { RunInput } from '../core/run.ts';
+import type { RunSpec } from '../core/run-spec.ts';
+import type { RunStatus } from '../core/run-status.ts';
+import { isTerminal } from '../core/run-status.ts';
+import { clusterWorkflowId } from '../core/naming.ts';
+import { constructedUpdate, queuePositionQuery, stopSignal } from '../workflows/messages.ts';
+import type { QueuePosition, StopOrder } from '../workflows/messages.ts';
+import type { Connections } from './connection.ts';
+import { RunNotFound } from './errors.ts';
+import { ABRUPT_END, RunHistory } from './run-history.ts';
+import type { RunDetails } from './run-history.ts';
+
+export interface Submission {
+  readonly spec: RunSpec;
+  readonly submittedYaml: string;
+  readonly user: string;
+  readonly graceMs?: number;
+}
+
+export interface Submitted {
+  /** The run's own name: the submitted one and a suffix. */
+  readonly run: string;
+  readonly construction: Construction;
+}
+
+/** One row of a list. */
+export interface RunSummary {
+  readonly name: string;
+  readonly user: string;
+  readonly cluster: string;
+  readonly priority: Priority;
+  /** `none` for a CPU run. */
+  readonly gpuType: string;
+  readonly gpus: number;
+  readonly nodes: number;
+  readonly nodeNames: readonly string[];
+  readonly resumption: number;
+  readonly status: RunStatus;
+  readonly reason: string;
+  readonly createdAt: Date;
+  readonly startedAt?: Date;
+  readonly endedAt?: Date;
+}
+
+export interface RunFilter {
+  readonly statuses?: readonly RunStatus[];
+  readonly clusters?: readonly string[];
+  readonly users?: readonly string[];
+  readonly gpuTypes?: readonly string[];
+  readonly gpus?: readonly number[];
+  readonly createdBefore?: Date;
+  readonly createdFrom?: Date;
+}
+
+export class Runs {
+  private readonly connections: Connections;
+
+  constructor(connections: Connections) {
+    this.connections = connections;
+  }
+
+  /** Starts the run and waits for the answer of its construction, in one round trip. */
+  async submit(submission: Submission): Promise<Submitted> {
+    const client = await this.connections.temporal();
+    const { spec, submittedYaml, user, graceMs = DEFAULT_GRACE_MS } = submission;
+    const run = `${spec.name}-${randomSuffix()}`;
+    const input: RunInput = { spec, submittedYaml, user, graceMs };
+    const construction = await client.workflow.executeUpdateWithStart(constructedUpdate, {
+      startWorkflowOperation: new WithStartWorkflowOperation(WORKFLOW_TYPES.run, {
+        workflowId: run,
+        taskQueue: CONTROL_QUEUE,
+        args: [input],
+        // A repeated request is the same run.
+        workflowIdConflictPolicy: 'USE_EXISTING',
+        staticSummary: `${spec.name}: ${spec.image}`,
+        staticDetails: `\`\`\`yaml\n${submittedYaml}\n\`\`\``.slice(0, MAX_DETAILS_BYTES),
+      }),
+    });
+    return { run, construction };
+  }
+
+  /** Newest first. */
+  async *list(filter: RunFilter = {}, pageSize = 200): AsyncGenerator<RunSummary> {
+    const client = await this.connections.temporal();
+    for await (const info of client.workflow.list({ query: visibilityQuery(filter), pageSize })) {
+      const summary = summarise(info);
+      // Terminated runs are open by their attributes; whoever filters by status means what is shown.
+      if (!filter.statuses || filter.statuses.includes(summary.status)) yield summary;
+    }
+  }
+
+  /** @throws RunNotFound */
+  async describe(run: string): Promise<RunDetails> {
+    const client = await this.connections.temporal();
+    const history = new RunHistory(client, run);
+    try {
+      const { events } = await client.workflow.getHandle(run).fetchHistory();
+      for (const event of events ?? []) await history.add(event);
+    } catch (error) {
+      throw notFound(error, run);
+    }
+    const details = history.current();
+    // Other workflows of the namespace are no runs.
+    if (!details?.input.spec || details.rejected) throw new RunNotFound(run);
+    return details;
+  }
+
+  /**
+   * The run's details whenever they change, until it has ended: follows the history with long polls, so that a change
+   * is seen as it happens.
+   * @throws RunNotFound
+   */
+  async *watch(run: string, signal?: AbortSignal): AsyncGenerator<RunDetails> {
+    const client = await this.connections.temporal();
+    const history = new RunHistory(client, run);
+    let nextPageToken: Uint8Array | undefined;
+    for (;;) {
+      const page = await this.nextEvents(client, run, nextPageToken, signal);
+      if (signal?.aborted) return;
+      for (const event of page.history?.events ?? []) await history.add(event);
+      const details = history.current();
+      if (details && (page.history?.events?.length ?? 0) > 0) yield details;
+      if (details?.closed || !page.nextPageToken?.length) return;
+      nextPageToken = page.nextPageToken;
+    }
+  }
+
+  async queuePosition(run: string, cluster: string): Promise<QueuePosition | undefined> {
+    const client = await this.connections.temporal();
+    const handle = client.workflow.getHandle(clusterWorkflowId(cluster));
+    return (await handle.query(queuePositionQuery, run)) ?? undefined;
+  }
+
+  /** Details of the heartbeats of the activities that the run has open now, by activity type. */
+  async heartbeats(
+    run: string,
+  ): Promise<readonly { readonly activity: string; readonly details: unknown }[]> {
+    const client = await this.connections.temporal();
+    const { raw } = await client.workflow.getHandle(run).describe();
+    return (raw.pendingActivities ?? []).map(({ activityType, heartbeatDetails }) => {
+      const data = heartbeatDetails?.payloads?.[0]?.data;
+      return {
+        activity: activityType?.name ?? '',
+        details: data?.length ? (JSON.parse(Buffer.from(data).toString('utf8')) as unknown) : undefined,
+      };
+    });
+  }
+
+  /**
+   * Asks the run to stop; it ends when its containers are gone.
+   * @throws RunNotFound when the run is unknown or has ended
+   */
+  async stop(run: string, order: StopOrder): Promise<void> {
+    const client = await this.connections.temporal();
+    try {
+      await client.workflow.getHandle(run).signal(stopSignal, order);
+    } catch (error) {
+      throw notFound(error, run);
+    }
+  }
+
+  /**
+   * Removes an ended run from every list, with its history.
+   * @throws RunNotFound
+   */
+  async delete(run: string): Promise<void> {
+    const client = await this.connections.temporal();
+    try {
+      await client.workflowService.deleteWorkflowExecution({
+        namespace: client.options.namespace,
+        workflowExecution: { workflowId: run },
+      });
+    } catch (error) {
+      throw notFound(error, run);
+    }
+  }
+
+  private async nextEvents(
+    client: Client,
+    run: string,
+    nextPageToken: Uint8Array | undefined,
+    signal: AbortSignal | undefined,
+  ) {
+    const request = {
+      namespace: client.options.namespace,
+      execution: { workflowId: run },
+      waitNewEvent: true,
+      ...(nextPageToken ? { nextPageToken } : {}),
+    };
+    for (;;) {
+      const deadline = Date.now() + LONG_POLL_MS;
+      const poll = (): Promise<HistoryPage> =>
+        client.connection.withDeadline(deadline, () =>
+          client.workflowService.getWorkflowExecutionHistory(request),
+        );
+      try {
+        return await (signal ? client.connection.withAbortSignal(signal, poll) : poll());
+      } catch (error) {
+        if (signal?.aborted) return EMPTY_PAGE;
+        // The server answers an idle poll with an empty page; a deadline or a lost connection is no answer at all.
+        if (!isTransient(error)) throw notFound(error, run);
+        await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
+      }
+    }
+  }
+}
+
+type HistoryPage = Awaited<ReturnType<Client['workflowService']['getWorkflowExecutionHistory']>>;
+const EMPTY_PAGE = { nextPageToken: new Uint8Array() } as HistoryPage;
+
+/** The server keeps an idle poll for 20 s or so; balancers and proxies allow a minute. */
+const LONG_POLL_MS = 70_000;
+const RECONNECT_MS = 500;
+/** The Web UI shows the beginning of the file; the whole is in the workflow's input. */
+const MAX_DETAILS_BYTES = 20_000;
+
+const GRPC = { deadlineExceeded: 4, notFound: 5, unavailable: 14 };
+
+function grpcCode(error: unknown): unknown {
+  return error !== null && typeof error === 'object' && 'code' in error ? error.code : undefined;
+}
+
+function isTransient(error: unknown): boolean {
+  return [GRPC.deadlineExceeded, GRPC.unavailable].includes(grpcCode(error) as number);
+}
+
+function notFound(error: unknown, run: string): unknown {
+  const missing = error instanceof WorkflowNotFoundError || grpcCode(error) === GRPC.notFound;
+  return missing ? new RunNotFound(run) : error;
+}
+
+function randomSuffix(): string {
+  const random = crypto.getRandomValues(new Uint32Array(RUN_SUFFIX_LENGTH));
+  return Array.from(random, (value) => RUN_SUFFIX_ALPHABET[value % RUN_SUFFIX_ALPHABET.length]).join('');
+}
+
+function visibilityQuery(filter: RunFilter): string {
+  // Rejected runs never had a status: they take no place in any list.
+  const terms = [`WorkflowType = '${WORKFLOW_TYPES.run}'`, 'RunStatus IS NOT NULL'];
+  const anyOf = (name: string, values: readonly (string | number)[] | undefined): void => {
+    if (values?.length) terms.push(`${name} IN (${values.map(quote).join(', ')})`);
+  };
+  // A run that was terminated in Temporal still carries the status it had.
+  if (filter.statuses && !filter.statuses.includes(ABRUPT_END.status)) anyOf('RunStatus', filter.statuses);
+  anyOf('Cluster', filter.clusters);
+  anyOf('RunUser', filter.users);
+  anyOf('GpuType', filter.gpuTypes);
+  anyOf('Gpus', filter.gpus);
+  if (filter.createdBefore) terms.push(`StartTime < '${filter.createdBefore.toISOString()}'`);
+  if (filter.createdFrom) terms.push(`StartTime >= '${filter.createdFrom.toISOString()}'`);
+  return terms.join(' AND ');
+}
+
+function quote(value: string | number): string {
+  return typeof value === 'number' ? String(value) : `'${value.replaceAll("'", "''")}'`;
+}
+
+function summarise(info: WorkflowExecutionInfo): RunSummary {
+  const attributes = Object.fromEntries(
+    info.typedSearchAttributes.getAll().map(({ key, value }) => [key.name, value]),
+  );
+  const status = attributes['RunStatus'] as RunStatus;
+  const abrupt = info.status.name !== 'RUNNING' && !isTerminal(status);
+  const startedAt = attributes['RunStarted'] as Date | undefined;
+  const endedAt = (attributes['RunEnded'] as Date | undefined) ?? info.closeTime;
+  return {
+    name: info.workflowId,
+    user: attributes['RunUser'] as string,
+    cluster: attributes['Cluster'] as string,
+    priority: attributes['Priority'] as Priority,
+    gpuType: attributes['GpuType'] as string,
+    gpus: attributes['Gpus'] as number,
+    nodes: attributes['Nodes'] as number,
+    nodeNames: (attributes['NodeNames'] as string[] | undefined) ?? [],
+    resumption: attributes['Resumption'] as number,
+    status: abrupt ? ABRUPT_END.status : status,
+    reason: abrupt ? ABRUPT_END.reason : ((attributes['RunReason'] as string | undefined) ?? ''),
+    createdAt: info.startTime,
+    ...(startedAt ? { startedAt } : {}),
+    ...(endedAt ? { endedAt } : {}),
+  };
+}
