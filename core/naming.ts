@@ -25,6 +25,12 @@ export interface RankRef {
 
 export const logSubject = (ref: RankRef): string => `logs.${ref.run}.${ref.resumption}.${ref.rank}`;
 
+/** The inverse of `logSubject`; run names have no dots. */
+export function parseLogSubject(subject: string): RankRef {
+  const [, run = '', resumption, rank] = subject.split('.');
+  return { run, resumption: Number(resumption), rank: Number(rank) };
+}
+
 /** Deterministic, so that a second start of the same rank is a conflict in Docker and not a second container. */
 export const containerName = (ref: RankRef): string => `mcli-${ref.run}-${ref.resumption}-${ref.rank}`;
 

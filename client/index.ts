@@ -1,0 +1,9 @@
+/** The client of mcli, for TypeScript users and for the CLI. */
+export { Connections } from './connection.ts';
+export type { ServerAddresses } from './connection.ts';
+export { RunNotFound, ServerUnreachable } from './errors.ts';
+export { Logs } from './logs.ts';
+export type { LogChunk, LogSelection } from './logs.ts';
+export { Runs } from './runs.ts';
+export type { RunFilter, RunSummary, Submission, Submitted } from './runs.ts';
+export type { LifecycleStep, RunDetails } from './run-history.ts';
