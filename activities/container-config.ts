@@ -1,0 +1,178 @@
+/** The container of one rank: its environment, its files and its limits. Pure; `container.ts` brings it to life. */
+import { stringify } from 'yaml';
+import type { NodeInventory } from '../core/cluster.ts';
+import {
+  CONFIG_DIR,
+  containerName,
+  LABELS,
+  MASTER_PORT,
+  PARAMETERS_PATH,
+  RUN_CONFIG_PATH,
+} from '../core/naming.ts';
+import type { RunSpec } from '../core/run-spec.ts';
+import type { RankExecution } from './contract.ts';
+import type { ContainerConfig, ContainerFile } from './docker.ts';
+
+/** What a node does with every container. */
+export interface NodeSettings {
+  readonly inventory: NodeInventory;
+  /** False for declared GPUs, which are scheduled but not attached. */
+  readonly attachGpus: boolean;
+  /** Docker network of containers; gangs of several nodes use the host's, so that peers reach each other. */
+  readonly containerNetwork: string;
+  readonly containerEnv: Readonly<Record<string, string>>;
+  /** PEM text of certificates that programs in containers shall trust. */
+  readonly caBundle?: string;
+  /** What all containers of the node may use at most, in bytes; a share is each run's. */
+  readonly memoryBytes: number;
+}
+
+export const COMMAND_PATH = `${CONFIG_DIR}/command.sh`;
+const CA_BUNDLE_PATH = `${CONFIG_DIR}/ca-bundle.pem`;
+/** The program of the container: what it does is decided by the file that is put here before a start. */
+const ENTRY_PATH = `${CONFIG_DIR}/entry.sh`;
+
+/** Variables by which common programs find certificates. */
+const CA_VARIABLES = [
+  'SSL_CERT_FILE',
+  'REQUESTS_CA_BUNDLE',
+  'PIP_CERT',
+  'CURL_CA_BUNDLE',
+  'GIT_SSL_CAINFO',
+  'NODE_EXTRA_CA_CERTS',
+];
+
+export function containerConfig(input: RankExecution, settings: NodeSettings): ContainerConfig {
+  const { spec } = input;
+  const attached = settings.attachGpus && input.gpuIds.length > 0;
+  return {
+    name: containerName(input),
+    Image: spec.image,
+    Entrypoint: [],
+    Cmd: ['bash', ENTRY_PATH],
+    Env: Object.entries(containerEnvironment(input, settings)).map(([name, value]) => `${name}=${value}`),
+    Labels: {
+      [LABELS.run]: input.run,
+      [LABELS.resumption]: String(input.resumption),
+      [LABELS.rank]: String(input.rank),
+      [LABELS.fence]: String(input.fence),
+      [LABELS.cluster]: input.cluster,
+      [LABELS.node]: input.node,
+    },
+    HostConfig: {
+      // An init process hands SIGTERM to the whole process group and reaps what the command leaves behind.
+      Init: true,
+      RestartPolicy: { Name: 'no' },
+      NetworkMode: input.numNodes > 1 ? 'host' : settings.containerNetwork,
+      // The `local` driver keeps every byte as it was written (json-file replaces those that are not UTF-8). It must
+      // never rotate: the position of an entry in the file is its number in the log stream. The file goes with the
+      // container.
+      LogConfig: { Type: 'local', Config: { 'max-size': '1p', 'max-file': '1', compress: 'false' } },
+      Memory: settings.memoryBytes,
+      MemorySwap: settings.memoryBytes,
+      // Data loaders pass batches through /dev/shm; Docker's 64 MB are too few, and unused pages cost nothing.
+      ShmSize: Math.floor(settings.memoryBytes / 2),
+      PidsLimit: 32_768,
+      Ulimits: [
+        // NCCL and RDMA pin memory; large models recurse deeply; data loaders hold many files open.
+        { Name: 'memlock', Soft: -1, Hard: -1 },
+        { Name: 'stack', Soft: 67_108_864, Hard: 67_108_864 },
+        { Name: 'nofile', Soft: 1_048_576, Hard: 1_048_576 },
+      ],
+      ...(attached && {
+        DeviceRequests: [{ Driver: '', DeviceIDs: input.gpuIds.map(String), Capabilities: [['gpu']] }],
+      }),
+    },
+  };
+}
+
+/** Later ones win: the node's, the platform's, the trackers', the user's. */
+export function containerEnvironment(input: RankExecution, settings: NodeSettings): Record<string, string> {
+  const { spec } = input;
+  const attached = settings.attachGpus && input.gpuIds.length > 0;
+  return {
+    ...(settings.caBundle !== undefined &&
+      Object.fromEntries(CA_VARIABLES.map((name) => [name, CA_BUNDLE_PATH]))),
+    ...settings.containerEnv,
+    TINI_KILL_PROCESS_GROUP: '1',
+    RUN_NAME: input.run,
+    COMPOSER_RUN_NAME: input.run,
+    MOSAICML_PLATFORM: 'true',
+    PARAMETERS: PARAMETERS_PATH,
+    RESUMPTION_INDEX: String(input.resumption),
+    NUM_NODES: String(input.numNodes),
+    NODE_RANK: String(input.rank),
+    LOCAL_WORLD_SIZE: String(input.localWorldSize),
+    WORLD_SIZE: String(input.worldSize),
+    // A run on one node is its own peer; the node's name may mean nothing inside the container's network.
+    MASTER_ADDR: input.numNodes > 1 ? input.masterAddress : '127.0.0.1',
+    MASTER_PORT: String(MASTER_PORT),
+    ...(!attached && { NVIDIA_VISIBLE_DEVICES: 'void' }),
+    ...trackerEnvironment(input),
+    ...spec.envVariables,
+  };
+}
+
+function trackerEnvironment({ run, spec }: RankExecution): Record<string, string> {
+  const result: Record<string, string> = {};
+  for (const integration of spec.integrations) {
+    if (!('environment' in integration)) continue;
+    if (integration.type === 'wandb') result['WANDB_NAME'] = run;
+    Object.assign(result, integration.environment);
+  }
+  return result;
+}
+
+export function integrationFiles(
+  input: RankExecution,
+  settings: NodeSettings,
+  script: string,
+): ContainerFile[] {
+  return [...configFiles(input.spec, settings), { path: ENTRY_PATH, content: script }];
+}
+
+/**
+ * The entry script of the command. On SIGTERM bash waits for its children, which got the signal too, so that they have
+ * their grace time; without the trap it would end at once and take them with it. `source` keeps the line numbers of
+ * the command in error messages.
+ */
+const COMMAND_ENTRY = `trap 'wait; exit 143' TERM
+set -e
+source ${COMMAND_PATH}
+`;
+
+export function commandFiles(input: RankExecution, settings: NodeSettings): ContainerFile[] {
+  return [...configFiles(input.spec, settings), { path: ENTRY_PATH, content: COMMAND_ENTRY }];
+}
+
+function configFiles(spec: RunSpec, settings: NodeSettings): ContainerFile[] {
+  return [
+    { path: PARAMETERS_PATH, content: spec.parametersYaml },
+    { path: RUN_CONFIG_PATH, content: runConfigYaml(spec) },
+    { path: COMMAND_PATH, content: `${spec.command}\n` },
+    ...(settings.caBundle === undefined ? [] : [{ path: CA_BUNDLE_PATH, content: settings.caBundle }]),
+  ];
+}
+
+/** The run as a file that could be submitted again, with the parameters verbatim. */
+function runConfigYaml(spec: RunSpec): string {
+  const { parametersYaml, parentName, ...rest } = spec;
+  const head = stringify(withSnakeCaseKeys(rest), { lineWidth: 0 });
+  const parameters = parametersYaml.replaceAll(/^(?=.)/gm, '  ');
+  const parent = parentName === undefined ? '' : stringify({ parent_name: parentName });
+  return `${head}${parent}parameters:\n${parameters}`;
+}
+
+/** Names of environment variables and of metadata are the user's own. */
+const VERBATIM = new Set(['envVariables', 'metadata', 'environment']);
+
+function withSnakeCaseKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withSnakeCaseKeys);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, content]) => [
+      key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      VERBATIM.has(key) ? content : withSnakeCaseKeys(content),
+    ]),
+  );
+}

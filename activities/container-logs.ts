@@ -1,0 +1,222 @@
+/**
+ * Ships container logs to the log stream, each entry exactly once, whatever is killed in between.
+ *
+ * Docker's log of a container only grows, so an entry's number names it for ever. The last message in the stream says
+ * which numbers are there; the rest is read from Docker and appended on the condition that nobody else appended
+ * meanwhile. A lost acknowledgement, a second agent and a restart all come out at the same place: read the position
+ * again and go on from there.
+ */
+import { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { LogEntry } from '../core/log-entries.ts';
+import type { RankRef } from '../core/naming.ts';
+import { containerName } from '../core/naming.ts';
+import type { Docker } from './docker.ts';
+import { DockerError } from './docker.ts';
+import { DockerLogFrames } from './docker-log-frames.ts';
+import type { LogPosition, LogStream } from './log-stream.ts';
+
+export interface ContainerLogs {
+  /** Ships the log in the background until the container stops. To be called after every start and attachment. */
+  follow(ref: RankRef): void;
+  /**
+   * Ships what is left of the log of a stopped container, and ends it. Resolves when all of it is in the stream,
+   * which takes as long as NATS is away. The first reason given stays.
+   */
+  close(ref: RankRef, reason: string): Promise<void>;
+}
+
+/** How much of one rank's log waits in memory for NATS; beyond it, Docker is not read on, and keeps it on disk. */
+const MAX_QUEUE_BYTES = 4 * 1024 * 1024;
+const MAX_BATCH_BYTES = 256 * 1024;
+/** A log that was silent is shipped at once; one that keeps talking, in batches this far apart. */
+const BATCH_INTERVAL_MS = 50;
+const RETRY_MS = 500;
+
+export function createContainerLogs(docker: Docker, stream: LogStream): ContainerLogs {
+  // One per container that is being followed; closed logs leave.
+  const open = new Map<string, RankLog>();
+  const of = (ref: RankRef): RankLog => {
+    const name = containerName(ref);
+    const log = open.get(name) ?? new RankLog(docker, stream, ref);
+    open.set(name, log);
+    return log;
+  };
+  return {
+    follow: (ref) => of(ref).follow(),
+    async close(ref, reason) {
+      await of(ref).close(reason);
+      open.delete(containerName(ref));
+    },
+  };
+}
+
+class RankLog {
+  readonly #docker: Docker;
+  readonly #stream: LogStream;
+  readonly #ref: RankRef;
+  /** Passes run one after the other; each ends when the container stops. */
+  #passes: Promise<void> = Promise.resolve();
+  #closed: Promise<void> | undefined;
+
+  #position: LogPosition | undefined;
+  /** Entries that were read and are not in the stream yet: numbers from `#position.nextEntry` on. */
+  #queue: LogEntry[] = [];
+  #queueBytes = 0;
+  #shipping: Promise<void> | undefined;
+  #lastBatchAt = 0;
+  /** Ends the wait between batches. */
+  #hurry = new AbortController();
+  #lastRead: LogEntry | undefined;
+
+  constructor(docker: Docker, stream: LogStream, ref: RankRef) {
+    this.#docker = docker;
+    this.#stream = stream;
+    this.#ref = ref;
+  }
+
+  follow(): void {
+    this.#passes = this.#passes.then(() => this.#pass());
+  }
+
+  close(reason: string): Promise<void> {
+    this.follow();
+    this.#closed ??= this.#passes.then(() => this.#end(reason));
+    return this.#closed;
+  }
+
+  async #pass(): Promise<void> {
+    this.#position ??= await untilItWorks(() => this.#stream.position(this.#ref));
+    for (;;) {
+      const running = (await untilItWorks(() => this.#docker.inspect(this.#name)))?.status === 'running';
+      if (!running && (await this.#isWhole())) break;
+      const complete = await this.#read();
+      if (!running && complete) break;
+      await this.#untilStopped();
+    }
+    await this.#drain();
+  }
+
+  /**
+   * Whether the last entry that was read is the last that Docker has. Asked after the container has stopped, since
+   * Docker may end a followed stream a moment before the last lines are in it.
+   */
+  async #isWhole(): Promise<boolean> {
+    return untilItWorks(async () => {
+      let last: LogEntry | undefined;
+      const frames = new DockerLogFrames();
+      for await (const chunk of await this.#open(1)) last = frames.push(chunk as Buffer).at(-1) ?? last;
+      if (last === undefined || this.#lastRead === undefined) return last === this.#lastRead;
+      return last.timeNs === this.#lastRead.timeNs && Buffer.compare(last.bytes, this.#lastRead.bytes) === 0;
+    });
+  }
+
+  /** Reads Docker's log from its start to where it ends now. @returns false when it broke off. */
+  async #read(): Promise<boolean> {
+    const frames = new DockerLogFrames();
+    let number = 0;
+    try {
+      for await (const chunk of await this.#open()) {
+        for (const entry of frames.push(chunk as Buffer)) {
+          if (number >= this.#nextToRead && !this.#at.ended) this.#enqueue(entry);
+          this.#lastRead = entry;
+          number += 1;
+        }
+        if (this.#queueBytes >= MAX_QUEUE_BYTES) await this.#drain();
+      }
+      return true;
+    } catch {
+      await sleep(RETRY_MS);
+      return false;
+    }
+  }
+
+  /** The stream ends a moment before the container counts as stopped; a stream that broke off is opened again. */
+  async #untilStopped(): Promise<void> {
+    await this.#docker.waitForExit(this.#name, AbortSignal.timeout(RETRY_MS)).catch(() => undefined);
+  }
+
+  /** Nothing when there is no container (any more): it never started, or its log was shipped before. */
+  async #open(tail?: number): Promise<AsyncIterable<unknown>> {
+    try {
+      return await this.#docker.logs(this.#name, tail);
+    } catch (error) {
+      if (error instanceof DockerError && error.statusCode === 404) return Readable.from([]);
+      throw error;
+    }
+  }
+
+  get #name(): string {
+    return containerName(this.#ref);
+  }
+
+  get #nextToRead(): number {
+    return this.#at.nextEntry + this.#queue.length;
+  }
+
+  #enqueue(entry: LogEntry): void {
+    this.#queue.push(entry);
+    this.#queueBytes += entry.bytes.length;
+    this.#shipping ??= this.#ship().finally(() => (this.#shipping = undefined));
+  }
+
+  /** Waits until the queue is in the stream. */
+  async #drain(): Promise<void> {
+    this.#hurry.abort();
+    while (this.#queue.length > 0) await this.#shipping;
+    this.#hurry = new AbortController();
+  }
+
+  async #ship(): Promise<void> {
+    while (this.#queue.length > 0) {
+      await this.#pace();
+      await this.#append({ entries: this.#nextBatch() });
+      this.#lastBatchAt = Date.now();
+    }
+  }
+
+  async #pace(): Promise<void> {
+    const waitMs = this.#lastBatchAt + BATCH_INTERVAL_MS - Date.now();
+    if (waitMs <= 0 || this.#queueBytes >= MAX_BATCH_BYTES) return;
+    await sleep(waitMs, undefined, { signal: this.#hurry.signal }).catch(() => undefined);
+  }
+
+  #nextBatch(): LogEntry[] {
+    let bytes = 0;
+    const end = this.#queue.findIndex((entry) => (bytes += entry.bytes.length) > MAX_BATCH_BYTES);
+    return end === -1 ? this.#queue.slice() : this.#queue.slice(0, Math.max(end, 1));
+  }
+
+  async #end(reason: string): Promise<void> {
+    while (!this.#at.ended) await this.#append({ entries: [], endReason: reason });
+  }
+
+  /** One attempt, repeated while NATS is away; afterwards the position tells what is in the stream. */
+  async #append(what: Parameters<LogStream['append']>[2]): Promise<void> {
+    const before = this.#at;
+    const after = await untilItWorks(
+      async () =>
+        (await this.#stream.append(this.#ref, before, what)) ?? (await this.#stream.position(this.#ref)),
+    );
+    // A stream that lost messages is not filled again from the middle of a log: the numbers go on.
+    this.#position = { ...after, nextEntry: Math.max(before.nextEntry, after.nextEntry) };
+    const shipped = after.ended ? this.#queue.length : this.#position.nextEntry - before.nextEntry;
+    for (const entry of this.#queue.splice(0, shipped)) this.#queueBytes -= entry.bytes.length;
+  }
+
+  get #at(): LogPosition {
+    if (this.#position === undefined) throw new Error('The position is read first.');
+    return this.#position;
+  }
+}
+
+/** Tries again without end: the run goes on meanwhile, and its log waits on the node's disk. */
+async function untilItWorks<T>(step: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await step();
+    } catch {
+      await sleep(RETRY_MS);
+    }
+  }
+}

@@ -1,0 +1,49 @@
+/**
+ * Reads Docker's log stream: frames of an 8-byte header (stream, three zeros, length) and a payload that starts with
+ * the entry's time. Bytes come in chunks that end anywhere.
+ */
+import type { LogEntry } from '../core/log-entries.ts';
+
+const FRAME_HEADER_BYTES = 8;
+const SPACE = 0x20;
+
+export class DockerLogFrames {
+  #rest: Buffer = Buffer.alloc(0);
+  #second = '';
+  #secondNs = 0n;
+
+  /** The entries that this chunk completes. */
+  push(chunk: Buffer): LogEntry[] {
+    const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    const entries: LogEntry[] = [];
+    let at = 0;
+    while (at + FRAME_HEADER_BYTES <= bytes.length) {
+      const start = at + FRAME_HEADER_BYTES;
+      const end = start + bytes.readUInt32BE(at + 4);
+      if (end > bytes.length) break;
+      entries.push(this.#entry(bytes[at] === 2 ? 'stderr' : 'stdout', bytes.subarray(start, end)));
+      at = end;
+    }
+    this.#rest = bytes.subarray(at);
+    return entries;
+  }
+
+  #entry(stream: LogEntry['stream'], payload: Buffer): LogEntry {
+    const space = payload.indexOf(SPACE);
+    return {
+      stream,
+      timeNs: this.#time(payload.toString('latin1', 0, space)),
+      bytes: payload.subarray(space + 1),
+    };
+  }
+
+  /** `2026-11-23T17:59:12.265640668Z`: Date knows milliseconds only, so seconds and fraction are read apart. */
+  #time(text: string): bigint {
+    const second = text.slice(0, 19);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#secondNs = BigInt(Date.parse(`${second}Z`)) * 1_000_000n;
+    }
+    return this.#secondNs + BigInt(text.slice(20, 29));
+  }
+}

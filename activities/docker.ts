@@ -1,0 +1,281 @@
+/**
+ * Docker as the node agent uses it: the one module that knows dockerode. Every call is one request to the daemon,
+ * bounded in time unless it follows something; errors carry the daemon's own words.
+ */
+import { dirname } from 'node:path';
+import type { Readable } from 'node:stream';
+import Dockerode from 'dockerode';
+import { extract, pack } from 'tar-stream';
+
+export interface ContainerState {
+  readonly id: string;
+  readonly status: 'created' | 'running' | 'exited';
+  readonly exitCode: number;
+  readonly oomKilled: boolean;
+  /** ISO 8601; the year 1 before the first start. */
+  readonly startedAt: string;
+  readonly finishedAt: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** The environment the program sees, the image's included. */
+  readonly env: readonly string[];
+}
+
+/** A file to put into a container; its path is absolute. */
+export interface ContainerFile {
+  readonly path: string;
+  readonly content: string;
+}
+
+export interface ImageState {
+  readonly id: string;
+  /** As in `linux/amd64`. */
+  readonly platform: string;
+}
+
+/** One line of the daemon's pull progress. */
+export interface PullEvent {
+  readonly id?: string;
+  readonly status?: string;
+  readonly error?: string;
+  readonly progressDetail?: { readonly current?: number; readonly total?: number };
+}
+
+export type ContainerConfig = Dockerode.ContainerCreateOptions & { readonly name: string };
+
+export interface Docker {
+  /** Platform and memory of the machine that runs the containers. */
+  machine(): Promise<{ readonly platform: string; readonly memoryBytes: number }>;
+  image(name: string): Promise<ImageState | undefined>;
+  /** Ends when the daemon is done or the signal aborts, which makes the daemon give up the download. */
+  pull(name: string, signal: AbortSignal): AsyncIterable<PullEvent>;
+  inspect(name: string): Promise<ContainerState | undefined>;
+  /** @returns false when a container of this name is there already. */
+  create(config: ContainerConfig): Promise<boolean>;
+  putFiles(name: string, files: readonly ContainerFile[]): Promise<void>;
+  /** The text of a file in the container, which need not run. */
+  readFile(name: string, path: string): Promise<string | undefined>;
+  fileExists(name: string, path: string): Promise<boolean>;
+  start(name: string): Promise<void>;
+  /** Resolves when the container does not run (any more). */
+  waitForExit(name: string, signal: AbortSignal): Promise<void>;
+  /** A container that does not run stays as it is. */
+  kill(name: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+  remove(name: string): Promise<void>;
+  /**
+   * Docker's multiplexed frames from the first on, each with its time in front, until the container stops; of a
+   * container that does not run, what there is. `tail` keeps the last entries only.
+   */
+  logs(name: string, tail?: number): Promise<Readable>;
+}
+
+/** The daemon refused, failed, or is away. */
+export class DockerError extends Error {
+  /** HTTP status; absent when the daemon was not reached. */
+  readonly statusCode: number | undefined;
+
+  constructor(message: string, statusCode?: number, cause?: unknown) {
+    super(message, { cause });
+    this.name = 'DockerError';
+    this.statusCode = statusCode;
+  }
+
+  /** The daemon was not reached or hung up: it may be starting again. */
+  get unreachable(): boolean {
+    return this.statusCode === undefined;
+  }
+}
+
+/** Creating, starting and killing take well under a second; a daemon that needs this long is stuck. */
+const REQUEST_TIMEOUT_MS = 60_000;
+
+/** @param host as in DOCKER_HOST; the local socket when absent. */
+export function createDocker(host?: string): Docker {
+  const dockerode = new Dockerode(connection(host));
+  return {
+    async machine() {
+      const info = (await asked(dockerode.info())) as { OSType: string; MemTotal: number };
+      const version = await asked(dockerode.version());
+      return { platform: `${info.OSType}/${version.Arch}`, memoryBytes: info.MemTotal };
+    },
+
+    async image(name) {
+      const found = await absentAsUndefined(() => dockerode.getImage(name).inspect());
+      return found && { id: found.Id, platform: `${found.Os}/${found.Architecture}` };
+    },
+
+    async *pull(name, signal) {
+      const stream = await asked(dockerode.pull(name, { abortSignal: signal }));
+      yield* jsonLines(stream as Readable, signal);
+    },
+
+    async inspect(name) {
+      const found = await absentAsUndefined((limit) => dockerode.getContainer(name).inspect(limit));
+      return found && containerState(found);
+    },
+
+    async create(config) {
+      try {
+        await answered((limit) => dockerode.createContainer({ ...config, ...limit }));
+        return true;
+      } catch (error) {
+        if (error instanceof DockerError && error.statusCode === 409) return false;
+        throw error;
+      }
+    },
+
+    async putFiles(name, files) {
+      const archive = pack();
+      for (const directory of new Set(files.map((file) => dirname(file.path)))) {
+        if (directory !== '/') archive.entry({ name: directory.slice(1), type: 'directory', mode: 0o755 });
+      }
+      for (const file of files) archive.entry({ name: file.path.slice(1), mode: 0o644 }, file.content);
+      archive.finalize();
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of archive) chunks.push(chunk as Uint8Array);
+      const whole = Buffer.concat(chunks);
+      await answered((limit) => dockerode.getContainer(name).putArchive(whole, { path: '/', ...limit }));
+    },
+
+    async readFile(name, path) {
+      const archive = await absentAsUndefined((limit) =>
+        dockerode.getContainer(name).getArchive({ path, ...limit }),
+      );
+      return archive && (await firstFile(archive as Readable));
+    },
+
+    async fileExists(name, path) {
+      const found = await absentAsUndefined((limit) =>
+        dockerode.getContainer(name).infoArchive({ path, ...limit }),
+      );
+      // The stream carries headers only; left unread it would hold its connection.
+      (found as Readable | undefined)?.resume();
+      return found !== undefined;
+    },
+
+    async start(name) {
+      await unlessAlready(304, (limit) => dockerode.getContainer(name).start(limit));
+    },
+
+    async waitForExit(name, signal) {
+      await asked(dockerode.getContainer(name).wait({ abortSignal: signal }));
+    },
+
+    async kill(name, signal) {
+      await unlessAlready(409, (limit) => dockerode.getContainer(name).kill({ signal, ...limit }));
+    },
+
+    async remove(name) {
+      await unlessAlready(404, (limit) =>
+        dockerode.getContainer(name).remove({ v: true, force: true, ...limit }),
+      );
+    },
+
+    async logs(name, tail) {
+      const options = { follow: true as const, stdout: true, stderr: true, timestamps: true };
+      const limited = tail === undefined ? options : { ...options, tail };
+      return (await asked(dockerode.getContainer(name).logs(limited))) as Readable;
+    },
+  };
+}
+
+function connection(host: string | undefined): Dockerode.DockerOptions {
+  if (host === undefined) return { socketPath: '/var/run/docker.sock' };
+  if (host.startsWith('unix://')) return { socketPath: host.slice('unix://'.length) };
+  const url = new URL(host);
+  return { host: url.hostname, port: url.port || '2375', protocol: 'http' };
+}
+
+function containerState(found: Dockerode.ContainerInspectInfo): ContainerState {
+  const { State: state } = found;
+  const status = state.Running ? 'running' : state.Status === 'created' ? 'created' : 'exited';
+  return {
+    id: found.Id,
+    status,
+    exitCode: state.ExitCode,
+    oomKilled: state.OOMKilled,
+    startedAt: state.StartedAt,
+    finishedAt: state.FinishedAt,
+    labels: found.Config.Labels,
+    env: found.Config.Env,
+  };
+}
+
+async function asked<T>(request: Promise<T>): Promise<T> {
+  try {
+    return await request;
+  } catch (error) {
+    throw asDockerError(error);
+  }
+}
+
+type Limited<T> = (limit: { readonly abortSignal: AbortSignal }) => Promise<T>;
+
+/** For requests that the daemon answers at once. */
+async function answered<T>(request: Limited<T>): Promise<T> {
+  const abortSignal = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+  try {
+    return await asked(request({ abortSignal }));
+  } catch (error) {
+    if (!abortSignal.aborted) throw error;
+    throw new DockerError(
+      `The daemon did not answer within ${REQUEST_TIMEOUT_MS / 1000} s.`,
+      undefined,
+      error,
+    );
+  }
+}
+
+async function absentAsUndefined<T>(request: Limited<T>): Promise<T | undefined> {
+  try {
+    return await answered(request);
+  } catch (error) {
+    if (error instanceof DockerError && error.statusCode === 404) return undefined;
+    throw error;
+  }
+}
+
+async function unlessAlready(statusCode: number, request: Limited<unknown>): Promise<void> {
+  try {
+    await answered(request);
+  } catch (error) {
+    if (error instanceof DockerError && error.statusCode === statusCode) return;
+    throw error;
+  }
+}
+
+function asDockerError(error: unknown): unknown {
+  if (!(error instanceof Error) || error.name === 'AbortError') return error;
+  const { statusCode, json } = error as { statusCode?: number; json?: { message?: string } };
+  return new DockerError(json?.message ?? error.message.trim(), statusCode, error);
+}
+
+async function* jsonLines(stream: Readable, signal: AbortSignal): AsyncIterable<PullEvent> {
+  const stop = (): void => void stream.destroy();
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    let rest = '';
+    for await (const chunk of stream.setEncoding('utf8')) {
+      const lines = (rest + String(chunk)).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) if (line.trim() !== '') yield JSON.parse(line) as PullEvent;
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    throw asDockerError(error);
+  } finally {
+    signal.removeEventListener('abort', stop);
+    stream.destroy();
+  }
+  signal.throwIfAborted();
+}
+
+async function firstFile(archive: Readable): Promise<string | undefined> {
+  const files = archive.pipe(extract());
+  for await (const entry of files) {
+    const chunks: Buffer[] = [];
+    for await (const chunk of entry) chunks.push(chunk as Buffer);
+    archive.destroy();
+    return Buffer.concat(chunks).toString('utf8');
+  }
+  return undefined;
+}

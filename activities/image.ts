@@ -1,0 +1,140 @@
+/** Brings the image of a run to the node. */
+import type { FailureType } from '../core/failures.ts';
+import { runFailure, whileAttached, whileDockerIsAway } from './attached.ts';
+import type { NodeActivities, PulledImage, PullProgress, RankAssignment } from './contract.ts';
+import type { Docker, ImageState, PullEvent } from './docker.ts';
+import { DockerError } from './docker.ts';
+
+interface Dependencies {
+  readonly docker: Docker;
+  /** As `docker run` does it: an image that is on the machine is used as it is. Otherwise every run pulls. */
+  readonly allowLocalImages: boolean;
+  /** How long a pull may stand still before the registry counts as unreachable. */
+  readonly pullIdleMs: number;
+}
+
+type PullInput = RankAssignment & { readonly image: string };
+
+export function createImageActivities(dependencies: Dependencies): Pick<NodeActivities, 'pull-image'> {
+  const { docker, allowLocalImages, pullIdleMs } = dependencies;
+  return {
+    'pull-image'(input) {
+      const image = withTag(input.image);
+      const layers = new PulledLayers();
+      return whileAttached(
+        async (signal) => {
+          const local = allowLocalImages
+            ? await whileDockerIsAway(signal, () => docker.image(image))
+            : undefined;
+          if (local === undefined) await pull(input, image, layers, signal);
+          const found = local ?? (await docker.image(image));
+          if (found === undefined)
+            throw pullFailure(input, 'ImageNotFound', 'it is not there after the pull');
+          await checkPlatform(input, found);
+          return {
+            imageId: found.id,
+            downloadedBytes: layers.progress.downloadedBytes,
+          } satisfies PulledImage;
+        },
+        () => layers.progress,
+      );
+    },
+  };
+
+  async function pull(
+    input: PullInput,
+    image: string,
+    layers: PulledLayers,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const idle = new AbortController();
+    const watchdog = setTimeout(() => idle.abort(), pullIdleMs);
+    try {
+      for await (const event of docker.pull(image, AbortSignal.any([signal, idle.signal]))) {
+        // A pull can fail inside a response that began with success.
+        if (event.error !== undefined) throw new DockerError(event.error, 500);
+        layers.add(event);
+        watchdog.refresh();
+      }
+    } catch (error) {
+      if (signal.aborted) throw error;
+      if (idle.signal.aborted) {
+        const words = `nothing came from the registry for ${pullIdleMs / 1000} s`;
+        throw pullFailure(input, 'RegistryUnreachable', words, error);
+      }
+      if (!(error instanceof DockerError) || error.unreachable) throw error;
+      throw pullFailure(input, classifyPullError(error.message), error.message, error);
+    } finally {
+      clearTimeout(watchdog);
+    }
+  }
+
+  async function checkPlatform(input: PullInput, image: ImageState): Promise<void> {
+    const { platform } = await docker.machine();
+    if (image.platform === platform) return;
+    throw pullFailure(input, 'ImageWrongPlatform', `it is for ${image.platform}, the node is ${platform}`);
+  }
+}
+
+/** Sums up the layers of one pull. */
+class PulledLayers {
+  readonly #layers = new Map<string, { current: number; total: number; done: boolean }>();
+
+  add({ id, status, progressDetail }: PullEvent): void {
+    if (id === undefined || status === undefined || status.startsWith('Pulling from')) return;
+    const layer = this.#layers.get(id) ?? { current: 0, total: 0, done: false };
+    this.#layers.set(id, layer);
+    if (status === 'Downloading') {
+      layer.current = progressDetail?.current ?? layer.current;
+      layer.total = progressDetail?.total ?? layer.total;
+    }
+    if (status === 'Download complete' || status === 'Extracting') layer.current = layer.total;
+    layer.done ||= status === 'Pull complete' || status === 'Already exists';
+  }
+
+  get progress(): PullProgress {
+    const layers = [...this.#layers.values()];
+    return {
+      downloadedBytes: layers.reduce((sum, layer) => sum + layer.current, 0),
+      totalBytes: layers.reduce((sum, layer) => sum + layer.total, 0),
+      layersDone: layers.filter((layer) => layer.done).length,
+      layersTotal: layers.length,
+    };
+  }
+}
+
+/** Without a tag, the daemon would pull every tag of the repository. */
+function withTag(image: string): string {
+  const name = image.slice(image.lastIndexOf('/') + 1);
+  return /[:@]/.test(name) ? image : `${image}:latest`;
+}
+
+/** In order: the first that fits the words of daemon or registry. */
+const PULL_ERRORS: readonly (readonly [FailureType, RegExp])[] = [
+  ['RegistryRateLimited', /toomanyrequests|too many requests|rate limit/i],
+  ['PullDiskFull', /no space left on device|disk quota exceeded/i],
+  [
+    'ImageWrongPlatform',
+    /no matching manifest|cannot be used on this platform|does not match the specified platform/i,
+  ],
+  ['RegistryTls', /x509|tls:|certificate|HTTP response to HTTPS client/i],
+  // Docker Hub answers so for a repository that is not there, since it may also be a private one.
+  [
+    'ImageNotFound',
+    /repository does not exist|manifest unknown|name unknown|not found|invalid reference format/i,
+  ],
+  ['ImageUnauthorized', /unauthorized|authentication required|no basic auth credentials|denied|forbidden/i],
+  [
+    'RegistryUnreachable',
+    /no such host|dial tcp|connection re(?:fused|set)|timeout|deadline exceeded|unreachable|server misbehaving|EOF|received unexpected HTTP status: 5|service unavailable/i,
+  ],
+];
+
+export function classifyPullError(message: string): FailureType {
+  return PULL_ERRORS.find(([, pattern]) => pattern.test(message))?.[0] ?? 'DockerError';
+}
+
+function pullFailure(input: PullInput, type: FailureType, words: string, cause?: unknown): Error {
+  const message = `Could not pull image ${input.image}: ${words.replace(/\.?\s*$/, '')}.`;
+  return runFailure({ type, message, rank: input.rank, node: input.node }, cause);
+}

@@ -1,0 +1,127 @@
+/**
+ * The JetStream stream of all logs, as a node writes to it. A rank's log is one subject; every message carries the
+ * number of its first entry, so whoever reads the last message knows how far the log has come.
+ */
+import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream';
+import {
+  JetStreamApiCodes,
+  JetStreamApiError,
+  jetstream,
+  jetstreamManager,
+  RetentionPolicy,
+  StorageType,
+} from '@nats-io/jetstream';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { headers, nanos } from '@nats-io/transport-node';
+import type { LogEntry } from '../core/log-entries.ts';
+import { encodeLogEntries, LOG_HEADERS } from '../core/log-entries.ts';
+import type { RankRef } from '../core/naming.ts';
+import { HISTORY_DAYS, LOG_STREAM, LOG_SUBJECTS, logSubject } from '../core/naming.ts';
+
+/** Where the log of a rank stands in the stream. */
+export interface LogPosition {
+  readonly nextEntry: number;
+  /** Stream sequence of the subject's last message; 0 when there is none. */
+  readonly sequence: number;
+  /** True when the end marker is there: nothing may follow. */
+  readonly ended: boolean;
+}
+
+export interface LogStream {
+  position(ref: RankRef): Promise<LogPosition>;
+  /**
+   * Appends entries, or the end when a reason is given, if the log still stands at `position`.
+   * @returns the new position, or undefined when someone else has written meanwhile.
+   */
+  append(
+    ref: RankRef,
+    position: LogPosition,
+    what: { readonly entries: readonly LogEntry[]; readonly endReason?: string },
+  ): Promise<LogPosition | undefined>;
+}
+
+/** The largest message: a batch may exceed its aim by one entry, and NATS takes 1 MiB by default. */
+const MAX_MESSAGE_BYTES = 512 * 1024;
+const DUPLICATE_WINDOW_MS = 1000;
+const HISTORY_MS = HISTORY_DAYS * 24 * 60 * 60 * 1000;
+
+/** Creates the stream where it is missing; one that an operator made with other limits or replicas stays as it is. */
+export async function ensureLogStream(manager: JetStreamManager): Promise<void> {
+  try {
+    await manager.streams.info(LOG_STREAM);
+  } catch (error) {
+    if (!isApiError(error, JetStreamApiCodes.StreamNotFound)) throw error;
+    await manager.streams.add({
+      name: LOG_STREAM,
+      subjects: [LOG_SUBJECTS],
+      retention: RetentionPolicy.Limits,
+      storage: StorageType.File,
+      max_age: nanos(HISTORY_MS),
+      max_msg_size: MAX_MESSAGE_BYTES,
+      // Positions de-duplicate, not message ids: the window that remembers ids may be small.
+      duplicate_window: nanos(DUPLICATE_WINDOW_MS),
+      allow_direct: true,
+    });
+  }
+}
+
+/** @param connected resolves when NATS was reached for the first time; calls wait for it. */
+export function createLogStream(connected: Promise<NatsConnection>): LogStream {
+  // Made once: the manager asks the server about the account when it is made.
+  let opened: Promise<{ client: JetStreamClient; manager: JetStreamManager }> | undefined;
+
+  return {
+    async position(ref) {
+      const { manager } = await open();
+      // From the leader of the stream, not directly from any replica: a stale answer would cost a second round.
+      const last = await manager.streams.getMessage(LOG_STREAM, { last_by_subj: logSubject(ref) });
+      if (last === null) return { nextEntry: 0, sequence: 0, ended: false };
+      const count = (name: string): number => Number(last.header.get(name) || 0);
+      return {
+        nextEntry: count(LOG_HEADERS.firstEntry) + count(LOG_HEADERS.entries),
+        sequence: last.seq,
+        ended: last.header.has(LOG_HEADERS.end),
+      };
+    },
+
+    async append(ref, position, { entries, endReason }) {
+      const { client } = await open();
+      const header = headers();
+      header.set(LOG_HEADERS.firstEntry, String(position.nextEntry));
+      header.set(LOG_HEADERS.entries, String(entries.length));
+      if (endReason !== undefined) header.set(LOG_HEADERS.end, endReason);
+      try {
+        const stored = await client.publish(logSubject(ref), encodeLogEntries(entries), {
+          headers: header,
+          expect: { streamName: LOG_STREAM, lastSubjectSequence: position.sequence },
+        });
+        return {
+          nextEntry: position.nextEntry + entries.length,
+          sequence: stored.seq,
+          ended: endReason !== undefined,
+        };
+      } catch (error) {
+        if (isApiError(error, JetStreamApiCodes.StreamWrongLastSequence)) return undefined;
+        throw error;
+      }
+    },
+  };
+
+  async function open(): Promise<{ client: JetStreamClient; manager: JetStreamManager }> {
+    opened ??= connected.then(async (connection) => {
+      const manager = await jetstreamManager(connection);
+      await ensureLogStream(manager);
+      return { client: jetstream(connection), manager };
+    });
+    try {
+      return await opened;
+    } catch (error) {
+      opened = undefined;
+      throw error;
+    }
+  }
+}
+
+function isApiError(error: unknown, code: number): boolean {
+  return error instanceof JetStreamApiError && error.code === code;
+}

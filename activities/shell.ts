@@ -1,0 +1,50 @@
+/** Words for bash: quoted, and split as a shell splits them. */
+
+/** A word that bash reads as exactly this text. */
+export function quoteForShell(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+const WORD_PART = /\s+|'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([^\s'"\\]+)|(.)/gsy;
+const VARIABLE = /\$(?:(\w+)|\{(\w+)\})/g;
+
+/**
+ * Splits as a shell does: quotes and backslashes count, variables are expanded later by bash; nothing else is special,
+ * so `>=` in a version and `[extra]` are plain text.
+ * @returns words that are quoted already.
+ * @throws RangeError for a quote without its partner.
+ */
+export function splitShellWords(text: string): string[] {
+  const words: string[] = [];
+  let word = '';
+  for (const [part, single, double, escaped, plain, stray] of text.matchAll(WORD_PART)) {
+    if (stray !== undefined) throw new RangeError(`${stray} has no partner in: ${text}`);
+    if (single !== undefined) word += quoted(single);
+    else if (double !== undefined) word += expanding(double.replaceAll(/\\(["\\$`])/g, '$1'));
+    else if (escaped !== undefined) word += quoted(escaped);
+    else if (plain !== undefined) word += expanding(plain);
+    else if (part !== '' && word !== '') {
+      words.push(word);
+      word = '';
+    }
+  }
+  if (word !== '') words.push(word);
+  return words;
+}
+
+function quoted(text: string): string {
+  return text === '' ? "''" : quoteForShell(text);
+}
+
+function expanding(text: string): string {
+  if (text === '') return "''";
+  let result = '';
+  let end = 0;
+  for (const match of text.matchAll(VARIABLE)) {
+    const before = text.slice(end, match.index);
+    result += `${before && quoteForShell(before)}"\${${match[1] ?? match[2]}}"`;
+    end = match.index + match[0].length;
+  }
+  const after = text.slice(end);
+  return result + (after && quoteForShell(after));
+}
