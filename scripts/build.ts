@@ -6,11 +6,12 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
-import { build, type BuildOptions } from 'esbuild';
+import type { BuildOptions } from 'esbuild';
+import { build } from 'esbuild';
 
 const root = path.dirname(import.meta.dirname);
 const dist = path.join(root, 'dist');
@@ -26,6 +27,7 @@ const outputs = (
     bundleLibrary(),
     bundleWorkflows('workflows/index.ts', 'workflows-run.js'),
     bundleWorkflows('workflows/cluster-index.ts', 'workflows-cluster.js'),
+    copy('stack/tools-requirements.txt'),
   ])
 ).flat();
 await removeOldChunks(outputs);
@@ -71,10 +73,11 @@ async function bundleLibrary(): Promise<string[]> {
   return files;
 }
 
-async function bundle(options: BuildOptions & { entryPoints: Record<string, string> }): Promise<string[]> {
-  const entryPoints = Object.entries(options.entryPoints).filter(([, source]) =>
-    existsSync(path.join(root, source)),
-  );
+async function bundle({
+  entryPoints,
+  ...options
+}: Omit<BuildOptions, 'entryPoints'> & { entryPoints: Record<string, string> }): Promise<string[]> {
+  const existing = Object.entries(entryPoints).filter(([, source]) => existsSync(path.join(root, source)));
   const result = await build({
     bundle: true,
     format: 'esm',
@@ -83,9 +86,9 @@ async function bundle(options: BuildOptions & { entryPoints: Record<string, stri
     outdir: dist,
     absWorkingDir: root,
     logLevel: 'warning',
-    metafile: true,
     ...options,
-    entryPoints: Object.fromEntries(entryPoints),
+    metafile: true,
+    entryPoints: Object.fromEntries(existing),
   });
   return Object.keys(result.metafile.outputs).map((file) => path.join(root, file));
 }
@@ -96,6 +99,12 @@ async function bundleWorkflows(source: string, target: string): Promise<string[]
   const { code } = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('WARN') });
   const file = path.join(dist, target);
   await writeFile(file, code);
+  return [file];
+}
+
+async function copy(source: string): Promise<string[]> {
+  const file = path.join(dist, path.basename(source));
+  await copyFile(path.join(root, source), file);
   return [file];
 }
 

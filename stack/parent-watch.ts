@@ -3,11 +3,10 @@
  * kill takes the local stack down, and nothing that runs is disturbed. Outside a local stack nothing happens.
  */
 import { spawn } from 'node:child_process';
-import { mkdirSync, openSync } from 'node:fs';
-import path from 'node:path';
 import { readConfig, readState } from './config.ts';
 import type { StackHome } from './home.ts';
 import { stackHome } from './home.ts';
+import { withLog } from './log-files.ts';
 import { distFile } from './package-root.ts';
 import { isAlive } from './process-identity.ts';
 
@@ -35,14 +34,14 @@ export function announceReady(): void {
 
 /** Two at once do no harm: the second finds the lock taken, and leaves. */
 export function spawnSupervisor(home: StackHome): void {
-  mkdirSync(home.logs, { recursive: true });
-  const log = openSync(path.join(home.logs, 'supervisor.log'), 'a');
-  spawn(process.execPath, [distFile('supervisor.js')], {
-    cwd: home.root,
-    env: { ...process.env, MCLI_HOME: home.root, [PART_VARIABLE]: 'supervisor' },
-    stdio: ['ignore', log, log],
-    detached: true,
-  }).unref();
+  withLog(home, 'supervisor', (log) =>
+    spawn(process.execPath, ['--disable-warning=ExperimentalWarning', distFile('supervisor.js')], {
+      cwd: home.root,
+      env: { ...process.env, MCLI_HOME: home.root, [PART_VARIABLE]: 'supervisor' },
+      stdio: ['ignore', log, log],
+      detached: true,
+    }).unref(),
+  );
 }
 
 function needsSupervisor(home: StackHome): boolean {
