@@ -3,12 +3,27 @@ import { once } from 'node:events';
 import { whileAttached } from './attached.ts';
 import type { NodeActivities } from './contract.ts';
 
-export function createNodeServiceActivities(): Pick<NodeActivities, 'serve-node'> {
+export interface NodeService {
+  readonly activities: Pick<NodeActivities, 'serve-node'>;
+  /** False while nobody asks for this node: its workflow does not know of the agent. */
+  inService(): boolean;
+}
+
+export function createNodeService(): NodeService {
+  let serving = 0;
   return {
-    'serve-node': () =>
-      whileAttached(async (signal) => {
-        if (!signal.aborted) await once(signal, 'abort');
-        signal.throwIfAborted();
-      }),
+    inService: () => serving > 0,
+    activities: {
+      'serve-node': () =>
+        whileAttached(async (signal) => {
+          serving += 1;
+          try {
+            if (!signal.aborted) await once(signal, 'abort');
+            signal.throwIfAborted();
+          } finally {
+            serving -= 1;
+          }
+        }),
+    },
   };
 }

@@ -1,0 +1,160 @@
+/**
+ * The node agent: one per machine with Docker, a worker on the node's own task queue. It holds nothing that it could
+ * not find again in Docker, Temporal and NATS: it may be killed and started at any time, and runs go on.
+ */
+import { readFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect, credsAuthenticator } from '@nats-io/transport-node';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { Client } from '@temporalio/client';
+import { loadClientConnectConfig } from '@temporalio/envconfig';
+import { makeTelemetryFilterString, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import type { NodeSettings } from '../activities/container-config.ts';
+import { createContainerLogs } from '../activities/container-logs.ts';
+import { createContainerActivities } from '../activities/container.ts';
+import { createDocker } from '../activities/docker.ts';
+import type { Docker } from '../activities/docker.ts';
+import { createImageActivities } from '../activities/image.ts';
+import { createLogStream } from '../activities/log-stream.ts';
+import { createNodeService } from '../activities/node-service.ts';
+import type { NodeService } from '../activities/node-service.ts';
+import type { NodeInventory } from '../core/cluster.ts';
+import { CLUSTER_QUEUE, NAMESPACE, nodeQueue, nodeWorkflowId, WORKFLOW_TYPES } from '../core/naming.ts';
+import { announceReady, watchParent } from '../stack/parent-watch.ts';
+import { registerNodeSignal } from '../workflows/messages.ts';
+import { readNodeConfig } from './node-config.ts';
+import type { NodeConfig } from './node-config.ts';
+import { detectGpus } from './node-gpus.ts';
+
+/** A registry that says nothing for this long counts as unreachable. */
+const PULL_IDLE_MS = 120_000;
+const RETRY_MS = 500;
+/** Longer than the node workflow takes to ask for the agent again after a restart. */
+const REGISTER_AGAIN_MS = 5_000;
+const REGISTER_AGAIN_AT_MOST_MS = 60_000;
+const REQUEST_TIMEOUT_MS = 5_000;
+/** What the machine keeps for itself when one run takes all memory it can get. */
+const RESERVED_MEMORY_SHARE = 0.05;
+const RESERVED_MEMORY_BYTES = 1024 ** 3;
+
+await serveNode(readNodeConfig(process.env));
+
+/** Runs until SIGTERM or SIGINT; servers that are away are waited for. */
+async function serveNode(config: NodeConfig): Promise<void> {
+  Runtime.install({
+    telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }) } },
+  });
+  watchParent();
+  const docker = createDocker(config.dockerHost);
+  const settings = await patiently('Docker', () => nodeSettings(config, docker));
+  const service = createNodeService();
+  const logs = createContainerLogs(docker, createLogStream(connectToNats(config)));
+  const activities = {
+    ...service.activities,
+    ...createImageActivities({
+      docker,
+      allowLocalImages: config.allowLocalImages,
+      pullIdleMs: PULL_IDLE_MS,
+    }),
+    ...createContainerActivities({ docker, logs, settings }),
+  };
+  const { connectionOptions, namespace = NAMESPACE } = loadClientConnectConfig();
+  const connection = await patiently('Temporal', () => NativeConnection.connect(connectionOptions));
+  const worker = await Worker.create({
+    connection,
+    namespace,
+    activities,
+    taskQueue: nodeQueue(config.cluster, config.node),
+    // The cluster decides how many runs come; twice their number leaves room for those that are being removed.
+    maxConcurrentActivityTaskExecutions: 2 * (settings.inventory.gpus + settings.inventory.cpuSlots) + 4,
+    // Every poller of every node is a long poll at the server, which has a limit.
+    maxConcurrentActivityTaskPolls: 2,
+    // The answer to a heartbeat carries the order to stop: this is how late it may come.
+    maxHeartbeatThrottleInterval: '1s',
+    shutdownForceTime: '10s',
+  });
+  const client = new Client({ connection, namespace });
+  const stopRegistering = new AbortController();
+  void keepRegistered(config, settings.inventory, client, service, stopRegistering.signal);
+  await worker.run();
+  stopRegistering.abort();
+  // NATS and unfinished log passes would keep the process; all they know is in Docker and in the stream.
+  process.exit();
+}
+
+async function nodeSettings(config: NodeConfig, docker: Docker): Promise<NodeSettings> {
+  const gpus = config.declaredGpus ?? (await detectGpus());
+  const { memoryBytes } = await docker.machine();
+  const reserved = Math.max(memoryBytes * RESERVED_MEMORY_SHARE, RESERVED_MEMORY_BYTES);
+  return {
+    inventory: {
+      node: config.node,
+      gpuType: gpus?.type ?? null,
+      gpus: gpus?.count ?? 0,
+      cpuSlots: config.cpuSlots,
+      address: config.address,
+    },
+    attachGpus: config.declaredGpus === undefined,
+    containerNetwork: config.containerNetwork,
+    containerEnv: config.containerEnv,
+    memoryBytes: config.containerMemoryBytes ?? Math.floor(memoryBytes - reserved),
+    ...(config.caBundlePath !== undefined && { caBundle: await readFile(config.caBundlePath, 'utf8') }),
+  };
+}
+
+/** Resolves when NATS is reached for the first time; from then on the client comes back by itself. */
+async function connectToNats({ natsServers, natsCredentialsPath }: NodeConfig): Promise<NatsConnection> {
+  const credentials = natsCredentialsPath === undefined ? undefined : await readFile(natsCredentialsPath);
+  return connect({
+    servers: [...natsServers],
+    waitOnFirstConnect: true,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: RETRY_MS,
+    ...(credentials && { authenticator: credsAuthenticator(credentials) }),
+  });
+}
+
+/**
+ * Tells the node's workflow of this agent, and again whenever nobody asks for it: the workflow gives a node up after
+ * an outage, and waits for the agent's next word.
+ */
+async function keepRegistered(
+  { cluster, node }: NodeConfig,
+  inventory: NodeInventory,
+  client: Client,
+  service: NodeService,
+  signal: AbortSignal,
+): Promise<void> {
+  let waitMs = REGISTER_AGAIN_MS;
+  while (!signal.aborted) {
+    if (!service.inService()) {
+      await patiently('Temporal', () =>
+        client.withDeadline(Date.now() + REQUEST_TIMEOUT_MS, () =>
+          client.workflow.signalWithStart(WORKFLOW_TYPES.node, {
+            workflowId: nodeWorkflowId(cluster, node),
+            taskQueue: CLUSTER_QUEUE,
+            args: [{ cluster, node }],
+            signal: registerNodeSignal,
+            signalArgs: [inventory],
+          }),
+        ),
+      );
+      announceReady();
+    }
+    await sleep(waitMs, undefined, { signal }).catch(() => undefined);
+    // Two agents of one name would take the node from each other for ever: ever more slowly, at least.
+    waitMs = service.inService() ? REGISTER_AGAIN_MS : Math.min(2 * waitMs, REGISTER_AGAIN_AT_MOST_MS);
+  }
+}
+
+/** Tries until it works, and says once what it waits for. */
+async function patiently<T>(whom: string, step: () => Promise<T>): Promise<T> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await step();
+    } catch (error) {
+      if (attempt === 0) console.error(`Waiting for ${whom}: ${String(error)}`);
+      await sleep(RETRY_MS);
+    }
+  }
+}
