@@ -4,6 +4,7 @@
  */
 import type { CapacityRequest } from '../core/cluster.ts';
 import type { RankRef } from '../core/naming.ts';
+import type { Problem } from '../core/run-problem.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
 import type { GrantedLease, NodeReport, Revocation } from '../workflows/messages.ts';
 
@@ -76,13 +77,6 @@ export interface NodeActivities {
 export type Construction =
   | { readonly accepted: true; readonly resources: ResourceRequest; readonly warnings: readonly string[] }
   | { readonly accepted: false; readonly problems: readonly Problem[] };
-
-/** One thing that is wrong with a request, for people: what, why, how to mend it. */
-export interface Problem {
-  readonly message: string;
-  readonly why?: string;
-  readonly fix?: string;
-}
 
 /** Served by the control worker. */
 export interface ControlActivities {

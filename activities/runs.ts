@@ -4,7 +4,7 @@ import { resolveResources } from '../core/resources.ts';
 import { CLUSTER_QUEUE, clusterWorkflowId, WORKFLOW_TYPES } from '../core/naming.ts';
 import { releaseCapacitySignal, requestCapacitySignal } from '../workflows/messages.ts';
 import { emptyCluster } from '../core/cluster-state.ts';
-import type { ClusterDirectory } from './cluster-directory.ts';
+import type { ClusterDirectory } from '../client/cluster-directory.ts';
 import type { ControlActivities } from './contract.ts';
 
 export interface ControlDependencies {

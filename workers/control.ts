@@ -1,5 +1,5 @@
 /** The control worker: run workflows and their cluster-side activities. Stateless; any number may run. */
-import { ClusterDirectory } from '../activities/cluster-directory.ts';
+import { ClusterDirectory } from '../client/cluster-directory.ts';
 import { createControlActivities } from '../activities/runs.ts';
 import { CONTROL_QUEUE } from '../core/naming.ts';
 import { serve } from './serve.ts';

@@ -1,0 +1,26 @@
+/** `mcli describe run`: what it is, what happened to it, and what was submitted; from the history alone. */
+import { stringify } from 'yaml';
+import type { CliContext } from '../../context.ts';
+import { EXIT } from '../../errors.ts';
+import { descriptionAsJson, renderDescription } from '../../output/describe.ts';
+import { latestRun } from '../../select-runs.ts';
+
+export interface DescribeRunFlags {
+  readonly yaml: boolean;
+  readonly yamlOnly?: boolean;
+  readonly output?: 'json' | 'yaml';
+}
+
+export async function describeRun(
+  context: CliContext,
+  name: string | undefined,
+  flags: DescribeRunFlags,
+): Promise<number> {
+  const mcli = await context.mcli();
+  const run = await mcli.runs.describe(name ?? (await latestRun(mcli)));
+  if (flags.yamlOnly) context.print(run.input.submittedYaml.trimEnd());
+  else if (flags.output === 'json') context.print(JSON.stringify(descriptionAsJson(run), null, 2));
+  else if (flags.output === 'yaml') context.print(stringify(descriptionAsJson(run)).trimEnd());
+  else context.print(renderDescription(run, { yaml: flags.yaml }));
+  return EXIT.ok;
+}

@@ -1,0 +1,117 @@
+/** All that a command receives: streams, environment, and the servers on first use. */
+import { userInfo } from 'node:os';
+import { createInterface } from 'node:readline/promises';
+import type { Readable, Writable } from 'node:stream';
+import type { ClusterDirectory } from '../client/cluster-directory.ts';
+import type { Connections, ServerAddresses } from '../client/connection.ts';
+import type { Logs } from '../client/logs.ts';
+import type { Runs } from '../client/runs.ts';
+
+export interface Terminal {
+  readonly stdin: Readable;
+  readonly stdout: Writable;
+  readonly stderr: Writable;
+  /** True when a person watches stderr: spinners and questions are welcome. */
+  readonly interactive: boolean;
+}
+
+export interface Mcli {
+  readonly runs: Runs;
+  readonly logs: Logs;
+  readonly clusters: () => Promise<ClusterDirectory>;
+}
+
+export class CliContext {
+  readonly terminal: Terminal;
+  readonly env: NodeJS.ProcessEnv;
+  private opened: Promise<{ mcli: Mcli; connections: Connections }> | undefined;
+
+  constructor(terminal: Terminal, env: NodeJS.ProcessEnv) {
+    this.terminal = terminal;
+    this.env = env;
+  }
+
+  /** The servers; starts the local stack where no others are configured. */
+  async mcli(): Promise<Mcli> {
+    this.opened ??= this.open();
+    return (await this.opened).mcli;
+  }
+
+  async close(): Promise<void> {
+    const opened = await this.opened?.catch(() => undefined);
+    await opened?.connections.close();
+  }
+
+  /** Data, for people and scripts. */
+  print(line: string): void {
+    this.terminal.stdout.write(`${line}\n`);
+  }
+
+  /** Everything else. */
+  say(line: string): void {
+    this.terminal.stderr.write(`${line}\n`);
+  }
+
+  user(): string {
+    return this.env['MCLI_USER'] ?? userInfo().username;
+  }
+
+  /** No is the answer where nobody can be asked. */
+  async confirm(question: string): Promise<boolean> {
+    if (!this.terminal.interactive) return false;
+    const prompt = createInterface({ input: this.terminal.stdin, output: this.terminal.stderr });
+    try {
+      const answer = await prompt.question(`${question} [y/N] `);
+      return /^y(es)?$/i.test(answer.trim());
+    } finally {
+      prompt.close();
+    }
+  }
+
+  private async open(): Promise<{ mcli: Mcli; connections: Connections }> {
+    // Both take their time: one does not wait for the other.
+    const [addresses, { Connections, Runs, Logs }] = await Promise.all([
+      this.addresses(),
+      import('../client/index.ts'),
+    ]);
+    const connections = new Connections(addresses);
+    return {
+      connections,
+      mcli: {
+        runs: new Runs(connections),
+        logs: new Logs(connections),
+        clusters: async () => {
+          const { ClusterDirectory } = await import('../client/cluster-directory.ts');
+          return new ClusterDirectory(await connections.temporal());
+        },
+      },
+    };
+  }
+
+  /** Temporal's own conventions decide which servers are meant; without any, the local stack. */
+  private async addresses(): Promise<ServerAddresses> {
+    const { env } = this;
+    const configured = env['TEMPORAL_ADDRESS'] ?? env['TEMPORAL_PROFILE'] ?? env['TEMPORAL_CONFIG_FILE'];
+    if (configured === undefined) {
+      const { ensureStack } = await import('../stack/local-stack.ts');
+      const { temporalAddress, namespace, natsUrl } = await ensureStack({
+        env,
+        say: (line) => this.say(line),
+      });
+      return { temporal: { address: temporalAddress }, namespace, natsUrl };
+    }
+    const [{ loadClientConnectConfig }, { readFile }, { NAMESPACE }] = await Promise.all([
+      import('@temporalio/envconfig'),
+      import('node:fs/promises'),
+      import('../core/naming.ts'),
+    ]);
+    const { connectionOptions, namespace } = loadClientConnectConfig();
+    const credentials = env['MCLI_NATS_CREDS'];
+    return {
+      temporal: connectionOptions,
+      namespace: namespace ?? NAMESPACE,
+      natsUrl: env['MCLI_NATS_URL'] ?? 'nats://127.0.0.1:4222',
+      ...(credentials === undefined ? {} : { natsCredentials: await readFile(credentials, 'utf8') }),
+    };
+  }
+}

@@ -1,0 +1,211 @@
+/** Follows a run to its end: what happens to it on stderr, its logs on stdout. */
+import type { PullProgress } from '../activities/contract.ts';
+import type { RunDetails } from '../client/index.ts';
+import { isTerminal } from '../core/run-status.ts';
+import type { CliContext, Mcli } from './context.ts';
+import { EXIT } from './errors.ts';
+import { LogWriter } from './output/log-writer.ts';
+import { statusWithReason } from './output/runs.ts';
+import { startSpinner } from './output/spinner.ts';
+import type { Spinner } from './output/spinner.ts';
+import { displayBytes } from './output/time.ts';
+
+/** Answers with the exit code: the run's, or that of a person who pressed Ctrl-C. */
+export async function followRun(context: CliContext, run: string): Promise<number> {
+  const mcli = await context.mcli();
+  const detach = new AbortController();
+  const onInterrupt = (): void => detach.abort();
+  process.once('SIGINT', onInterrupt);
+  try {
+    const last = await follow(context, mcli, run, detach.signal);
+    if (detach.signal.aborted) {
+      context.say(`\ni Detached from ${run}, which goes on. Follow it again: mcli logs ${run} --follow`);
+      context.say(`i Stop it: mcli stop run ${run}`);
+      return EXIT.detached;
+    }
+    return last ? conclude(context, last) : EXIT.failed;
+  } finally {
+    process.off('SIGINT', onInterrupt);
+  }
+}
+
+async function follow(
+  context: CliContext,
+  mcli: Mcli,
+  run: string,
+  signal: AbortSignal,
+): Promise<RunDetails | undefined> {
+  const progress = new Progress(context, mcli);
+  const logs = new LogFollower(context, mcli, run);
+  const following = logs.start(signal);
+  let last: RunDetails | undefined;
+  try {
+    for await (const details of mcli.runs.watch(run, signal)) {
+      progress.show(details);
+      last = details;
+    }
+    if (last && !signal.aborted) await logs.finish(last);
+  } finally {
+    progress.close();
+    logs.stop();
+    await following;
+  }
+  return last;
+}
+
+function conclude(context: CliContext, run: RunDetails): number {
+  if (run.status === 'COMPLETED') {
+    context.say(`✔ Run ${run.name} completed.`);
+    return EXIT.ok;
+  }
+  const words = run.status === 'STOPPED' ? 'was stopped' : 'failed';
+  context.say(`✗ Run ${run.name} ${words}: ${statusWithReason(run)}`);
+  context.say(`  why: ${run.message}`);
+  return run.status === 'STOPPED' ? EXIT.stopped : EXIT.failed;
+}
+
+/** Writes the logs of all ranks and resumptions as they come. */
+class LogFollower {
+  private readonly mcli: Mcli;
+  private readonly run: string;
+  private readonly writer: LogWriter;
+  private readonly ended = new Set<string>();
+  private readonly done = new AbortController();
+  private received = 0;
+  private onProgress: (() => void) | undefined;
+
+  constructor(context: CliContext, mcli: Mcli, run: string) {
+    this.mcli = mcli;
+    this.run = run;
+    this.writer = new LogWriter(context.terminal.stdout, { timestamps: false, ranks: false });
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    const both = AbortSignal.any([signal, this.done.signal]);
+    for await (const chunk of this.mcli.logs.follow({ run: this.run }, both)) {
+      await this.writer.write(chunk);
+      this.received += 1;
+      if (chunk.end) this.ended.add(`${chunk.resumption}/${chunk.rank}`);
+      this.onProgress?.();
+    }
+  }
+
+  /** Waits until all that the ended run has written is here. */
+  async finish({ resumption, resources, startedAt }: RunDetails): Promise<void> {
+    if (!startedAt) return;
+    const ranks = Array.from({ length: resources?.nodes ?? 1 }, (_, rank) => `${resumption}/${rank}`);
+    if (ranks.every((rank) => this.ended.has(rank))) return;
+    // A lost node leaves its log without an end: what is stored is all there is.
+    const stored = await this.mcli.logs.stored({ run: this.run });
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, STALLED_LOG_MS);
+      this.onProgress = () => {
+        if (this.received < stored) return void timer.refresh();
+        clearTimeout(timer);
+        resolve();
+      };
+      this.onProgress();
+    });
+  }
+
+  stop(): void {
+    this.done.abort();
+  }
+}
+
+/** No message for this long, with the run at its end: the log server is away, and the run's outcome counts more. */
+const STALLED_LOG_MS = 10_000;
+/** How often a waiting run is asked about: a spinner need not be fresher. */
+const POLL_MS = 1_000;
+
+/** Phases: a spinner on a terminal, one line each in a pipe. */
+class Progress {
+  private readonly context: CliContext;
+  private readonly mcli: Mcli;
+  private spinner: Spinner | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private shown = '';
+
+  constructor(context: CliContext, mcli: Mcli) {
+    this.context = context;
+    this.mcli = mcli;
+  }
+
+  show(run: RunDetails): void {
+    const key = `${run.resumption} ${run.status}`;
+    if (key === this.shown || isTerminal(run.status)) return;
+    this.shown = key;
+    clearInterval(this.timer);
+    const text = phaseText(run);
+    if (!this.context.terminal.interactive) {
+      this.context.say(`i ${run.name}: ${text}`);
+      return;
+    }
+    if (run.status === 'RUNNING' || run.status === 'TERMINATING') {
+      // The logs have the terminal from here on; a spinner would draw over them.
+      this.stopSpinner();
+      if (run.status === 'RUNNING') {
+        this.context.say(`✔ Run ${run.name} started on ${run.nodes.join(', ')}`);
+        this.context.say('i Following run logs. Press Ctrl+C to quit.');
+      }
+      return;
+    }
+    this.spinner ??= startSpinner(this.context.terminal.stderr);
+    this.spinner.text(`Run ${run.name}: ${text}`);
+    this.timer = setInterval(() => void this.refresh(run), POLL_MS);
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+    this.stopSpinner();
+  }
+
+  private stopSpinner(): void {
+    this.spinner?.stop();
+    this.spinner = undefined;
+  }
+
+  /** What only the cluster and the node know: the place in the queue, the bytes of a pull. */
+  private async refresh(run: RunDetails): Promise<void> {
+    try {
+      const text = run.status === 'QUEUED' ? await this.queueText(run) : await this.pullText(run);
+      if (text) this.spinner?.text(`Run ${run.name}: ${text}`);
+    } catch {
+      // A missed look at the progress is no reason to disturb anybody.
+    }
+  }
+
+  private async queueText({ name, resources }: RunDetails): Promise<string | undefined> {
+    if (!resources) return undefined;
+    const place = await this.mcli.runs.queuePosition(name, resources.cluster);
+    return place && `Queued, position ${place.position}. ${place.reason}`;
+  }
+
+  private async pullText({ name, input }: RunDetails): Promise<string | undefined> {
+    const beats = await this.mcli.runs.heartbeats(name);
+    const pulls = beats.filter(({ activity, details }) => activity === 'pull-image' && details);
+    if (pulls.length === 0) return undefined;
+    const sum = (field: keyof PullProgress): number =>
+      pulls.reduce((total, { details }) => total + (details as PullProgress)[field], 0);
+    const bytes = `${displayBytes(sum('downloadedBytes'))} of ${displayBytes(sum('totalBytes'))}`;
+    return `Pulling ${input.spec.image}: ${bytes}, ${sum('layersDone')} of ${sum('layersTotal')} layers`;
+  }
+}
+
+function phaseText({ status, resumption, reason, message, input, nodes }: RunDetails): string {
+  const again = resumption > 0 ? ` (resumption ${resumption})` : '';
+  switch (status) {
+    case 'PENDING':
+      return 'Constructed';
+    case 'QUEUED':
+      return `Waiting for resources to become available${again}${reason ? ` after: ${message}` : ''}`;
+    case 'STARTING':
+      return `Pulling image ${input.spec.image} on ${nodes.join(', ')}${again}`;
+    case 'RUNNING':
+      return `Running on ${nodes.join(', ')}${again}`;
+    case 'TERMINATING':
+      return 'Terminating';
+    default:
+      return statusWithReason({ status, reason });
+  }
+}

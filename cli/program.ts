@@ -1,0 +1,188 @@
+/** The commands of mcli and their flags. What a command does is loaded only when it runs: `--help` must be quick. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { CliContext } from './context.ts';
+
+/** What a command answers with: its exit code. */
+type Handler = () => Promise<number>;
+export type Dispatch = (handler: Handler) => Promise<void>;
+
+const DEFAULT_LIMIT = 50;
+
+export function buildProgram(context: CliContext, dispatch: Dispatch, version: string): Command {
+  const program = new Command('mcli')
+    .description('A control plane for GPU training runs')
+    .version(version, '--version', 'print the version')
+    .showSuggestionAfterError()
+    .configureOutput({
+      writeOut: (text) => context.terminal.stdout.write(text),
+      writeErr: (text) => context.terminal.stderr.write(text),
+      outputError: (text, write) => write(text.replace(/^error: /, '✗ ')),
+    })
+    .exitOverride();
+  addRun(program, context, dispatch);
+  addLogs(program, context, dispatch);
+  addGet(program, context, dispatch);
+  addDescribe(program, context, dispatch);
+  addStop(program, context, dispatch);
+  addDelete(program, context, dispatch);
+  addStack(program, context, dispatch);
+  program.action(() => program.outputHelp());
+  return program;
+}
+
+function addRun(program: Command, context: CliContext, dispatch: Dispatch): void {
+  program
+    .command('run')
+    .alias('r')
+    .description('submit a run, and follow it to its end')
+    .option('-f, --file <file>', 'the run file; - reads standard input')
+    .option('--clone <run>', 'submit again what an earlier run submitted')
+    .addOption(new Option('--cluster <name>', 'run on this cluster'))
+    .addOption(new Option('--platform <name>').hideHelp())
+    .option('--gpu-type <type>', 'GPU type, or none')
+    .option('--gpus <n>', 'GPUs in all', wholeNumber)
+    .option('--nodes <n>', 'number of nodes', wholeNumber)
+    .option('--node-names <names>', 'only these nodes, separated by commas', commaList)
+    .option('--instance <name>', 'instance name')
+    .option('--image <image>', 'Docker image')
+    .option('--name, --run-name <name>', 'name of the run')
+    .option('--priority <class>', 'highest, high, medium (auto), low or lowest')
+    .option('--preemptible', 'may give way to higher priority')
+    .option('--no-preemptible', 'keeps its GPUs')
+    .option('--max-retries <n>', 'retries after failures of the run itself', wholeNumber)
+    .addOption(new Option('--max_retries <n>').argParser(wholeNumber).hideHelp())
+    .option('--max-duration <hours>', 'stop the run after so many hours', hours)
+    .option('--no-follow', 'submit only')
+    .addOption(new Option('--follow', 'follow the logs (the default)').default(true))
+    .option('--dry-run', 'print what construction makes of the file, and submit nothing')
+    .addOption(new Option('-o, --output <format>', 'of --dry-run').choices(['yaml', 'json']))
+    .action((flags: RunOptions) =>
+      dispatch(async () => {
+        const { run } = await import('./commands/run.ts');
+        const { runName, platform, max_retries: oldMaxRetries, ...rest } = flags;
+        return await run(context, {
+          ...rest,
+          ...(runName === undefined ? {} : { name: runName }),
+          ...(platform === undefined ? {} : { cluster: platform }),
+          ...(oldMaxRetries === undefined ? {} : { maxRetries: oldMaxRetries }),
+        });
+      }),
+    );
+}
+
+type RunOptions = import('./commands/run.ts').RunFlags & {
+  readonly runName?: string;
+  readonly platform?: string;
+  readonly max_retries?: number;
+};
+
+function addLogs(program: Command, context: CliContext, dispatch: Dispatch): void {
+  program
+    .command('logs')
+    .alias('log')
+    .description('print what a run has printed')
+    .argument('[run]', 'name of the run; the latest by default')
+    .option('-f, --follow', 'go on until the run has ended')
+    .option('--no-follow', 'print what is there (the default)')
+    .option('-t, --tail <n>', 'only the last lines', wholeNumber)
+    .option('--timestamps', 'put the time in front of every line')
+    .option('--resumption <n>', 'of this resumption; the last by default', wholeNumber)
+    .option('--node-rank <n>', 'of this rank; all by default', wholeNumber)
+    .action((run: string | undefined, flags: import('./commands/logs.ts').LogsFlags) =>
+      dispatch(async () => (await import('./commands/logs.ts')).logs(context, run, flags)),
+    );
+}
+
+function addGet(program: Command, context: CliContext, dispatch: Dispatch): void {
+  const get = program.command('get').alias('g').description('list runs');
+  selection(get.command('runs').alias('run'))
+    .description('list runs, newest first')
+    .argument('[runs...]', 'names or globs')
+    .option('--limit <n>', 'at most so many; none for all', limit, DEFAULT_LIMIT)
+    .addOption(
+      new Option('-o, --output <format>', 'output format')
+        .choices(['table', 'wide', 'json', 'yaml', 'name'])
+        .default('table'),
+    )
+    .action((names: string[], flags: import('./commands/get/runs.ts').GetRunsFlags) =>
+      dispatch(async () => (await import('./commands/get/runs.ts')).getRuns(context, names, flags)),
+    );
+}
+
+function addDescribe(program: Command, context: CliContext, dispatch: Dispatch): void {
+  program
+    .command('describe')
+    .description('show details')
+    .command('run')
+    .alias('runs')
+    .description('show metadata, lifecycle and submitted YAML of a run')
+    .argument('[run]', 'name of the run; the latest by default')
+    .option('--no-yaml', 'leave the submitted YAML out')
+    .option('--yaml-only', 'print the submitted YAML alone')
+    .addOption(new Option('-o, --output <format>', 'output format').choices(['json', 'yaml']))
+    .action((run: string | undefined, flags: import('./commands/describe/run.ts').DescribeRunFlags) =>
+      dispatch(async () => (await import('./commands/describe/run.ts')).describeRun(context, run, flags)),
+    );
+}
+
+function addStop(program: Command, context: CliContext, dispatch: Dispatch): void {
+  ending(program.command('stop').description('stop runs').command('run').alias('runs'))
+    .description('stop runs: SIGTERM, grace, SIGKILL')
+    .option('--reason <text>', 'why; shown by describe')
+    .action((names: string[], flags: import('./commands/stop/run.ts').StopRunFlags) =>
+      dispatch(async () => (await import('./commands/stop/run.ts')).stopRuns(context, names, flags)),
+    );
+}
+
+function addDelete(program: Command, context: CliContext, dispatch: Dispatch): void {
+  ending(program.command('delete').alias('del').description('delete runs').command('run').alias('runs'))
+    .description('stop runs where needed, and remove them with their history')
+    .action((names: string[], flags: import('./commands/end-runs.ts').EndFlags) =>
+      dispatch(async () => (await import('./commands/delete/run.ts')).deleteRuns(context, names, flags)),
+    );
+}
+
+function addStack(program: Command, context: CliContext, dispatch: Dispatch): void {
+  void program;
+  void context;
+  void dispatch;
+}
+
+function selection(command: Command): Command {
+  return command
+    .option('-c, --cluster <names>', 'on these clusters')
+    .option('-s, --status <statuses>', 'with these statuses')
+    .option('-t, --gpu-type <types>', 'with these GPU types')
+    .option('-n, --gpu-num <counts>', 'with these numbers of GPUs')
+    .option('-u, --user <users>', 'of these users')
+    .option('--before <time>', 'created before')
+    .option('--after <time>', 'created at or after')
+    .option('-l, --latest', 'only the newest');
+}
+
+function ending(command: Command): Command {
+  return selection(command)
+    .argument('[runs...]', 'names or globs')
+    .option('-a, --all', 'all runs')
+    .option('-y, --yes', 'do not ask')
+    .addOption(new Option('--force').implies({ yes: true }).hideHelp());
+}
+
+function wholeNumber(text: string): number {
+  if (/^\d+$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('It must be a whole number, 0 or more.');
+}
+
+function hours(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
+  throw new InvalidArgumentError('It must be a number of hours above 0.');
+}
+
+function limit(text: string): number {
+  return text === 'none' ? Infinity : wholeNumber(text);
+}
+
+function commaList(text: string): string[] {
+  return text.split(',').map((word) => word.trim());
+}

@@ -1,0 +1,97 @@
+/** Picks runs by names, globs and filters: the same words for get, stop and delete. */
+import { matchesGlob } from 'node:path';
+import type { RunFilter, RunSummary } from '../client/index.ts';
+import { RUN_STATUSES } from '../core/run-status.ts';
+import type { RunStatus } from '../core/run-status.ts';
+import type { Mcli } from './context.ts';
+import { CliError, EXIT } from './errors.ts';
+
+export interface SelectionFlags {
+  readonly cluster?: string;
+  readonly status?: string;
+  readonly gpuType?: string;
+  readonly gpuNum?: string;
+  readonly user?: string;
+  readonly before?: string;
+  readonly after?: string;
+  readonly latest?: boolean;
+}
+
+/** Newest first, at most `limit`. */
+export async function selectRuns(
+  mcli: Mcli,
+  names: readonly string[],
+  flags: SelectionFlags,
+  limit = Infinity,
+): Promise<RunSummary[]> {
+  const found: RunSummary[] = [];
+  const most = flags.latest ? 1 : limit;
+  const pageSize = Math.max(1, Math.min(MAX_PAGE, names.length > 0 ? MAX_PAGE : most));
+  for await (const run of mcli.runs.list(filterOf(flags), pageSize)) {
+    if (names.length > 0 && !names.some((name) => name === run.name || matchesGlob(run.name, name))) continue;
+    found.push(run);
+    if (found.length >= most) break;
+  }
+  return found;
+}
+
+/** The newest run of all. */
+export async function latestRun(mcli: Mcli): Promise<string> {
+  for await (const { name } of mcli.runs.list({}, 1)) return name;
+  throw new CliError({ message: 'There are no runs', fix: 'Submit one: mcli run -f run.yaml' });
+}
+
+export function hasSelection(names: readonly string[], flags: SelectionFlags): boolean {
+  return names.length > 0 || Object.values(flags).some((value) => value !== undefined && value !== false);
+}
+
+const MAX_PAGE = 200;
+
+function filterOf(flags: SelectionFlags): RunFilter {
+  const { cluster, status, gpuType, gpuNum, user, before, after } = flags;
+  return {
+    ...(cluster === undefined ? {} : { clusters: words(cluster) }),
+    ...(status === undefined ? {} : { statuses: words(status).map(parseStatus) }),
+    ...(gpuType === undefined ? {} : { gpuTypes: words(gpuType) }),
+    ...(gpuNum === undefined ? {} : { gpus: words(gpuNum).map(Number) }),
+    ...(user === undefined ? {} : { users: words(user) }),
+    ...(before === undefined ? {} : { createdBefore: parseTime(before) }),
+    ...(after === undefined ? {} : { createdFrom: parseTime(after) }),
+  };
+}
+
+function words(list: string): string[] {
+  return list
+    .split(',')
+    .map((word) => word.trim())
+    .filter(Boolean);
+}
+
+function parseStatus(word: string): RunStatus {
+  const status = RUN_STATUSES.find((known) => known === word.toUpperCase());
+  if (status) return status;
+  throw new CliError(
+    { message: `Unknown status: ${word}`, fix: `Statuses are ${RUN_STATUSES.join(', ')}.` },
+    EXIT.usage,
+  );
+}
+
+/** `2026-01-31`, `01-31-2026`, `14:30[:15]` of today, or a date and a time; in the local zone. */
+function parseTime(text: string): Date {
+  const [, date, time] =
+    /^(\d[\d-]*-\d+)?[ T]?(\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?$/.exec(text.trim()) ?? [];
+  const american = /^(\d{2})-(\d{2})-(\d{4})$/.exec(date ?? '');
+  const day = american ? `${american[3]}-${american[1]}-${american[2]}` : date;
+  const parsed = new Date(`${day ?? localToday()}T${time ?? '00:00'}`);
+  if ((date ?? time) !== undefined && !Number.isNaN(parsed.getTime())) return parsed;
+  throw new CliError(
+    { message: `Not a time: ${text}`, fix: 'Write it as 2026-01-31, 14:30, or "2026-01-31 14:30".' },
+    EXIT.usage,
+  );
+}
+
+function localToday(): string {
+  const now = new Date();
+  const month = String(now.getMonth() + 1).padStart(2, '0');
+  return `${now.getFullYear()}-${month}-${String(now.getDate()).padStart(2, '0')}`;
+}
