@@ -41,7 +41,9 @@ function bundleCli(): Promise<string[]> {
     chunkNames: 'chunks/[name]-[hash]',
     external: ['@temporalio/worker', '@temporalio/core-bridge', '@temporalio/workflow'],
     // CommonJS dependencies reach Node's own modules through `require`, which a module has to make for itself.
-    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+    banner: {
+      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+    },
   });
 }
 

@@ -14,9 +14,12 @@ export function readJson(file: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new Error(`${file} is not JSON (${(error as Error).message}); remove it and run \`mcli up\` again`, {
-      cause: error,
-    });
+    throw new Error(
+      `${file} is not JSON (${(error as Error).message}); remove it and run \`mcli up\` again`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

