@@ -1,5 +1,6 @@
 /** The commands of mcli and their flags. What a command does is loaded only when it runs: `--help` must be quick. */
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { StackChanges } from '../stack/settings.ts';
 import type { CliContext } from './context.ts';
 
 /** What a command answers with: its exit code. */
@@ -143,9 +144,46 @@ function addDelete(program: Command, context: CliContext, dispatch: Dispatch): v
 }
 
 function addStack(program: Command, context: CliContext, dispatch: Dispatch): void {
-  void program;
-  void context;
-  void dispatch;
+  program
+    .command('up')
+    .description('start the local stack on this machine; what is set here is kept')
+    .option('--cluster <name>', 'name of the cluster (r1z1)')
+    .option('--nodes <n>', 'how many nodes this machine stands for (1)', wholeNumber)
+    .option('--gpus <n>', 'GPUs per node, declared; auto: those that nvidia-smi finds', gpuCount)
+    .option('--gpu-type <type>', 'type of the declared GPUs, for instance a100_80gb')
+    .option('--cpu-slots <n>', 'how many runs without GPUs a node takes at once', wholeNumber)
+    .option('--container-network <mode>', 'Docker network mode of all runs, for instance host')
+    .action((changes: StackChanges) =>
+      dispatch(async () => {
+        const { up } = await import('./commands/up.ts');
+        return await up(context, changes);
+      }),
+    );
+  program
+    .command('status')
+    .description('show the parts of the local stack, with address, pid, uptime and health')
+    .addOption(
+      new Option('-o, --output <format>', 'output format').choices(['table', 'json']).default('table'),
+    )
+    .action((flags: { readonly output: 'table' | 'json' }) =>
+      dispatch(async () => {
+        const { status } = await import('./commands/status.ts');
+        return await status(context, flags);
+      }),
+    );
+  program
+    .command('down')
+    .description('stop the local stack; its data stays, and containers of runs go on')
+    .action(() =>
+      dispatch(async () => {
+        const { down } = await import('./commands/down.ts');
+        return await down(context);
+      }),
+    );
+}
+
+function gpuCount(text: string): number | 'auto' {
+  return text === 'auto' ? 'auto' : wholeNumber(text);
 }
 
 function selection(command: Command): Command {

@@ -1,27 +1,20 @@
 /** `mcli status`: what runs on this machine, and how it is. Exit code 0 only when every part is healthy. */
-import type { Command } from 'commander';
-import { Option } from 'commander';
 import type { PartStatus, StackStatus } from '../../stack/status.ts';
 import type { CliContext } from '../context.ts';
 import { EXIT } from '../errors.ts';
 import { renderTable } from '../output/table.ts';
 
-export function registerStatus(program: Command, context: CliContext): void {
-  program
-    .command('status')
-    .description('show the parts of the local stack, with address, pid, uptime and health')
-    .addOption(
-      new Option('-o, --output <format>', 'output format').choices(['table', 'json']).default('table'),
-    )
-    .action(async ({ output }: { readonly output: 'table' | 'json' }) => {
-      const [{ stackStatus }, { stackHome }] = await Promise.all([
-        import('../../stack/status.ts'),
-        import('../../stack/home.ts'),
-      ]);
-      const status = await stackStatus(stackHome(context.env));
-      context.print(output === 'json' ? JSON.stringify(status, null, 2) : renderStatus(status));
-      if (!status.healthy) process.exitCode = EXIT.failed;
-    });
+export async function status(
+  context: CliContext,
+  { output }: { readonly output: 'table' | 'json' },
+): Promise<number> {
+  const [{ stackStatus }, { stackHome }] = await Promise.all([
+    import('../../stack/status.ts'),
+    import('../../stack/home.ts'),
+  ]);
+  const found = await stackStatus(stackHome(context.env));
+  context.print(output === 'json' ? JSON.stringify(found, null, 2) : renderStatus(found));
+  return found.healthy ? EXIT.ok : EXIT.failed;
 }
 
 function renderStatus(status: StackStatus): string {
