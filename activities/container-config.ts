@@ -42,7 +42,12 @@ const CA_VARIABLES = [
   'NODE_EXTRA_CA_CERTS',
 ];
 
-export function containerConfig(input: RankExecution, settings: NodeSettings): ContainerConfig {
+/** @param raiseLimits false where the daemon itself may not raise them: in a container, or without root. */
+export function containerConfig(
+  input: RankExecution,
+  settings: NodeSettings,
+  raiseLimits: boolean,
+): ContainerConfig {
   const { spec } = input;
   const attached = settings.attachGpus && input.gpuIds.length > 0;
   return {
@@ -73,18 +78,20 @@ export function containerConfig(input: RankExecution, settings: NodeSettings): C
       // Data loaders pass batches through /dev/shm; Docker's 64 MB are too few, and unused pages cost nothing.
       ShmSize: Math.floor(settings.memoryBytes / 2),
       PidsLimit: 32_768,
-      Ulimits: [
-        // NCCL and RDMA pin memory; large models recurse deeply; data loaders hold many files open.
-        { Name: 'memlock', Soft: -1, Hard: -1 },
-        { Name: 'stack', Soft: 67_108_864, Hard: 67_108_864 },
-        { Name: 'nofile', Soft: 1_048_576, Hard: 1_048_576 },
-      ],
+      Ulimits: raiseLimits ? RAISED_LIMITS : [],
       ...(attached && {
         DeviceRequests: [{ Driver: '', DeviceIDs: input.gpuIds.map(String), Capabilities: [['gpu']] }],
       }),
     },
   };
 }
+
+/** NCCL and RDMA pin memory; large models recurse deeply; data loaders hold many files open. */
+const RAISED_LIMITS = [
+  { Name: 'memlock', Soft: -1, Hard: -1 },
+  { Name: 'stack', Soft: 67_108_864, Hard: 67_108_864 },
+  { Name: 'nofile', Soft: 1_048_576, Hard: 1_048_576 },
+];
 
 /** Later ones win: the node's, the platform's, the trackers', the user's. */
 export function containerEnvironment(input: RankExecution, settings: NodeSettings): Record<string, string> {

@@ -31,6 +31,8 @@ interface Dependencies {
 type ContainerActivities = Pick<NodeActivities, 'integrations' | 'execute' | 'remove-container'>;
 
 export function createContainerActivities({ docker, logs, settings }: Dependencies): ContainerActivities {
+  // Learned from the first container that could not start with them.
+  let raiseLimits = true;
   return {
     integrations: (input) =>
       whileAttached(async (signal) => {
@@ -79,7 +81,7 @@ export function createContainerActivities({ docker, logs, settings }: Dependenci
     let state = await docker.inspect(name);
     if (state === undefined) {
       signal.throwIfAborted();
-      await docker.create(containerConfig(input, settings));
+      await docker.create(containerConfig(input, settings, raiseLimits));
       state = await docker.inspect(name);
     }
     if (state === undefined) throw new Error(`Container ${name} vanished while it was being created.`);
@@ -87,9 +89,16 @@ export function createContainerActivities({ docker, logs, settings }: Dependenci
 
     signal.throwIfAborted();
     await docker.putFiles(name, [...phase.files, markerFile({ phase: phase.phase, after: state.startedAt })]);
-    await docker.start(name).catch((error: unknown) => {
-      throw startFailure(input, error);
-    });
+    try {
+      await docker.start(name);
+    } catch (error) {
+      if (!raiseLimits || !(error instanceof DockerError && /rlimit/.test(error.message))) {
+        throw startFailure(input, error);
+      }
+      raiseLimits = false;
+      await docker.remove(name);
+      await startOnce(input, phase, signal);
+    }
   }
 
   /**

@@ -1,0 +1,276 @@
+import type { NatsConnection } from '@nats-io/transport-node';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { ContainerExit, ContainerStop, RankExecution } from '../../activities/contract.ts';
+import { containerName, PARAMETERS_PATH } from '../../core/naming.ts';
+import type { RunSpec } from '../../core/run-spec.ts';
+import {
+  anAgent,
+  anAttempt,
+  aRank,
+  containerOf,
+  docker,
+  eventually,
+  shippedLog,
+  shutDown,
+  stop,
+} from '../support/docker.ts';
+import type { TestNats } from '../support/nats.ts';
+import { startNats } from '../support/nats.ts';
+
+let nats: TestNats;
+let connection: NatsConnection;
+const ranks: RankExecution[] = [];
+
+beforeAll(async () => {
+  nats = await startNats();
+  connection = await nats.connect();
+});
+afterAll(async () => {
+  await connection.close();
+  await nats.dispose();
+});
+afterEach(async () => {
+  await Promise.all(ranks.splice(0).map((rank) => docker.remove(containerName(rank))));
+});
+
+function tracked(
+  command: string,
+  spec: Partial<RunSpec> = {},
+  more: Partial<RankExecution> = {},
+): RankExecution {
+  const rank = { ...aRank(command, spec), ...more };
+  ranks.push(rank);
+  return rank;
+}
+
+const agent = (settings = {}) => anAgent(Promise.resolve(connection), settings);
+
+function execute(rank: RankExecution, settings = {}): Promise<ContainerExit> {
+  return anAttempt().run(agent(settings).execute, rank);
+}
+
+async function finish(rank: RankExecution) {
+  const stopped: ContainerStop = await anAttempt().run(agent()['remove-container'], rank);
+  return { stopped, log: await shippedLog(connection, rank) };
+}
+
+describe('the command', () => {
+  it('runs to its end, and its log is complete, in order and closed once', async () => {
+    const rank = tracked('for i in 1 2 3; do echo out $i; done\nsleep 0.2\necho err >&2');
+    const exit = await execute(rank);
+    expect(exit).toMatchObject({ exitCode: 0, oomKilled: false });
+    expect(Date.parse(exit.finishedAt) - Date.parse(exit.startedAt)).toBeGreaterThan(150);
+    const { log, stopped } = await finish(rank);
+    expect(stopped).toEqual({ endedBy: 'not-running' });
+    expect(log.text).toBe('out 1\nout 2\nout 3\nerr\n');
+    expect(log.entries.at(-1)?.stream).toBe('stderr');
+    expect(log.ends).toEqual(['exit 0']);
+    expect(await containerOf(rank)).toBeUndefined();
+  });
+
+  it('ends at the first line that fails, with its exit code and line number', async () => {
+    const rank = tracked('true\n(exit 7)\necho not reached');
+    expect((await execute(rank)).exitCode).toBe(7);
+    const unknown = tracked('true\ntrian model.yaml');
+    expect((await execute(unknown)).exitCode).toBe(127);
+    const { log } = await finish(unknown);
+    expect(log.text).toContain('/mnt/config/command.sh: line 2: trian: command not found');
+  });
+
+  it('finds its files, its parameters and its environment', async () => {
+    const rank = tracked(
+      'cat $PARAMETERS; for v in RUN_NAME NODE_RANK NUM_NODES WORLD_SIZE LOCAL_WORLD_SIZE RESUMPTION_INDEX ' +
+        'MASTER_ADDR MASTER_PORT MOSAICML_PLATFORM NVIDIA_VISIBLE_DEVICES NODE_SAYS WANDB_PROJECT; do ' +
+        'echo $v=${!v}; done; python3 -c "import os; print(os.stat(\'/dev/shm\').st_dev > 0)"',
+      {
+        parametersYaml: 'text: "1e-4"\nlist:\n  - 1\n',
+        envVariables: { MOSAICML_PLATFORM: 'False' },
+        integrations: [{ type: 'wandb', environment: { WANDB_PROJECT: 'p' } }],
+      },
+      { resumption: 3 },
+    );
+    await execute(rank, { containerEnv: { NODE_SAYS: 'hello', MOSAICML_PLATFORM: 'node' } });
+    expect((await finish(rank)).log.text.split('\n')).toEqual([
+      'text: "1e-4"',
+      'list:',
+      '  - 1',
+      `RUN_NAME=${rank.run}`,
+      'NODE_RANK=0',
+      'NUM_NODES=1',
+      'WORLD_SIZE=0',
+      'LOCAL_WORLD_SIZE=0',
+      'RESUMPTION_INDEX=3',
+      'MASTER_ADDR=127.0.0.1',
+      'MASTER_PORT=7501',
+      'MOSAICML_PLATFORM=False',
+      'NVIDIA_VISIBLE_DEVICES=void',
+      'NODE_SAYS=hello',
+      'WANDB_PROJECT=p',
+      'True',
+      '',
+    ]);
+  });
+
+  it('is told apart from one that the kernel killed for its memory', async () => {
+    const rank = tracked('python3 -c "x = bytearray(300 * 1024 * 1024)"');
+    const exit = await execute(rank, { memoryBytes: 128 * 1024 ** 2 });
+    expect(exit).toMatchObject({ oomKilled: true, exitCode: 137 });
+  });
+});
+
+describe('a stop', () => {
+  const PYTHON = `import signal, sys, time
+def saved(*_):
+    time.sleep(0.5); print('saved', flush=True); sys.exit(0)
+signal.signal(signal.SIGTERM, saved); print('up', flush=True)
+while True: time.sleep(0.1)`;
+
+  it.each([
+    ['in the foreground', 'python3 -c "$CODE"\necho not reached'],
+    ['in the background', 'python3 -c "$CODE" &\nwait'],
+    ['in place of the shell', 'exec python3 -c "$CODE"'],
+  ])('reaches a program %s, which has time to save', async (_, command) => {
+    const rank = tracked(command, { envVariables: { CODE: PYTHON } });
+    const attempt = anAttempt();
+    const running = attempt.run(agent().execute, rank);
+    const outcome = running.catch((error: unknown) => error);
+    await eventually(
+      () => shippedLog(connection, rank).catch(() => undefined),
+      (log) => log?.text === 'up\n',
+    );
+    stop(attempt);
+    expect(await outcome).toMatchObject({ name: 'CancelledFailure', details: [{ endedBy: 'SIGTERM' }] });
+    expect((await containerOf(rank))?.status).toBe('exited');
+    expect((await finish(rank)).log).toMatchObject({ text: 'up\nsaved\n', ends: ['removed'] });
+  });
+
+  it('kills what ignores it when the grace time is over', async () => {
+    const rank = tracked("trap '' TERM\necho up\nsleep 60", {}, { graceMs: 700 });
+    const attempt = anAttempt();
+    const outcome = attempt.run(agent().execute, rank).catch((error: unknown) => error);
+    await eventually(
+      () => shippedLog(connection, rank).catch(() => undefined),
+      (log) => log?.text === 'up\n',
+    );
+    stop(attempt);
+    expect(await outcome).toMatchObject({ details: [{ endedBy: 'SIGKILL' }] });
+    expect((await containerOf(rank))?.exitCode).toBe(137);
+  });
+
+  it('by removal stops a container that no activity holds', async () => {
+    const rank = tracked('echo up; sleep 60 & wait');
+    const attempt = anAttempt();
+    const outcome = attempt.run(agent().execute, rank).catch((error: unknown) => error);
+    await eventually(
+      () => containerOf(rank),
+      (state) => state?.status === 'running',
+    );
+    shutDown(attempt);
+    await outcome;
+    const { stopped, log } = await finish(rank);
+    expect(stopped.endedBy).toBe('SIGTERM');
+    expect(log.ends).toEqual(['removed']);
+    // Once more: nothing is there, and nothing is added.
+    const again = await finish(rank);
+    expect(again.stopped.endedBy).toBe('not-running');
+    expect(again.log.ends).toEqual(['removed']);
+  });
+});
+
+describe('an agent that is taken away', () => {
+  it('leaves the container alone; the next attempt attaches and reports its exit', async () => {
+    const rank = tracked('echo started; sleep 1.5; echo done; exit 3');
+    const first = anAttempt();
+    const outcome = first.run(agent().execute, rank).catch((error: unknown) => error);
+    await eventually(
+      () => containerOf(rank),
+      (state) => state?.status === 'running',
+    );
+    shutDown(first);
+    expect(await outcome).toMatchObject({ type: 'AgentDetached', nonRetryable: false });
+    expect((await containerOf(rank))?.status).toBe('running');
+    expect((await execute(rank)).exitCode).toBe(3);
+    expect((await finish(rank)).log).toMatchObject({ text: 'started\ndone\n', ends: ['exit 3'] });
+  });
+
+  it('is told the exit of a command that ended meanwhile, which is not started again', async () => {
+    const rank = tracked('echo once; exit 4');
+    expect((await execute(rank)).exitCode).toBe(4);
+    const before = await containerOf(rank);
+    expect((await execute(rank)).exitCode).toBe(4);
+    expect((await containerOf(rank))?.startedAt).toBe(before?.startedAt);
+    expect((await finish(rank)).log).toMatchObject({ text: 'once\n', ends: ['exit 4'] });
+  });
+});
+
+describe('integrations', () => {
+  it('that fail name themselves, and what they wanted', async () => {
+    const rank = tracked('echo not reached', {
+      integrations: [
+        { type: 'wandb', environment: {} },
+        { type: 'pip_packages', packages: ['pip'], upgrade: false },
+        { type: 'pip_packages', packages: ['/nowhere/x>=2', 'y'], upgrade: false },
+      ],
+    });
+    const outcome = anAttempt()
+      .run(agent().integrations, rank)
+      .catch((error: unknown) => error);
+    expect(await outcome).toMatchObject({
+      type: 'IntegrationFailed',
+      message: 'Integration 2 (pip_packages) failed: Failed to pip install packages: /nowhere/x>=2 y',
+      nonRetryable: true,
+      details: [{ type: 'IntegrationFailed', rank: 0, node: 'test-node' }],
+    });
+    const { log } = await finish(rank);
+    expect(log.text).toContain('[mcli] integration 1/2 (pip_packages): pip install pip\n');
+    expect(log.text).toMatch(/\[mcli\] integration 1\/2 \(pip_packages\): done in \d+ s\n/);
+    expect(log.text).toContain("[mcli] integration 2/2 (pip_packages): pip install '/nowhere/x>=2' y\n");
+    expect(log.ends).toEqual(['removed']);
+  });
+
+  it('share files and log with the command, and neither is done twice', async () => {
+    const rank = tracked('cat work/hello', {
+      integrations: [
+        {
+          type: 'git_repo',
+          gitRepo: 'file:///tmp/repo',
+          path: 'work',
+          sshClone: true,
+          host: 'github.com',
+          recursive: false,
+        },
+      ],
+      // Bash reads this file before its script: here it makes the repository that the integration clones.
+      envVariables: { BASH_ENV: PARAMETERS_PATH },
+      parametersYaml:
+        'if [ ! -d /tmp/repo ]; then git init -q /tmp/repo && cd /tmp/repo && echo hi > hello && ' +
+        'git add . && git -c user.name=t -c user.email=t@t commit -qm t && cd /; fi\n',
+    });
+    await anAttempt().run(agent().integrations, rank);
+    const prepared = await containerOf(rank);
+    await anAttempt().run(agent().integrations, rank);
+    expect((await containerOf(rank))?.startedAt).toBe(prepared?.startedAt);
+    expect((await execute(rank)).exitCode).toBe(0);
+    expect((await execute(rank)).exitCode).toBe(0);
+    const { log } = await finish(rank);
+    expect(log.text.match(/integration 1\/1 \(git_repo\): git clone/g)).toHaveLength(1);
+    expect(log.text).toMatch(/done in \d+ s\nhi\n$/);
+    expect(log.ends).toEqual(['exit 0']);
+  });
+
+  it('can be stopped', async () => {
+    const rank = tracked('echo not reached', {
+      integrations: [{ type: 'pip_packages', packages: ['/nowhere'], upgrade: false }],
+      envVariables: { BASH_ENV: PARAMETERS_PATH },
+      parametersYaml: 'echo slow; sleep 60\n',
+    });
+    const attempt = anAttempt();
+    const outcome = attempt.run(agent().integrations, rank).catch((error: unknown) => error);
+    await eventually(
+      () => containerOf(rank),
+      (state) => state?.status === 'running',
+    );
+    stop(attempt);
+    expect(await outcome).toMatchObject({ name: 'CancelledFailure', details: [{ endedBy: 'SIGTERM' }] });
+  });
+});

