@@ -1,0 +1,328 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import { Context } from '@temporalio/activity';
+import { Client } from '@temporalio/client';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { Worker } from '@temporalio/worker';
+import type { WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import type { Construction, ControlActivities, NodeActivities } from '../../activities/contract.ts';
+import { RunHistory } from '../../client/run-history.ts';
+import type { RunDetails } from '../../client/run-history.ts';
+import type { CapacityRequest, Lease } from '../../core/cluster.ts';
+import type { FailureType } from '../../core/failures.ts';
+import { CONTROL_QUEUE, nodeQueue } from '../../core/naming.ts';
+import type { RunInput } from '../../core/run.ts';
+import type { RunSpec } from '../../core/run-spec.ts';
+import { leaseGrantedSignal, leaseRevokedSignal, stopSignal } from '../../workflows/messages.ts';
+import { bundleWorkflows, startTemporal } from '../support/temporal.ts';
+
+let env: TestWorkflowEnvironment;
+let workflowBundle: WorkflowBundleWithSourceMap;
+
+beforeAll(async () => {
+  [env, workflowBundle] = await Promise.all([startTemporal(), bundleWorkflows('index.ts')]);
+});
+afterAll(() => env?.teardown());
+
+const NODES = ['node-0', 'node-1'];
+
+describe('a run', () => {
+  it('goes through every phase and completes', async () => {
+    const world = new World();
+    const run = await world.finish({ nodes: 1 });
+    expect(run.lifecycle.map(({ status }) => status)).toEqual([
+      'PENDING',
+      'QUEUED',
+      'STARTING',
+      'RUNNING',
+      'TERMINATING',
+      'COMPLETED',
+    ]);
+    expect(world.calls).toEqual([
+      'construct',
+      'wait-for-capacity 0',
+      'pull-image 0/0',
+      'integrations 0/0',
+      'execute 0/0',
+      'remove-container 0/0',
+      'complete 0',
+    ]);
+  });
+
+  it('answers a rejected construction and leaves no status behind', async () => {
+    const world = new World();
+    world.construction = { accepted: false, problems: [{ message: 'no such cluster' }] };
+    const run = await world.finish({ nodes: 1 });
+    expect(run.rejected).toBe(true);
+    expect(run.lifecycle).toEqual([]);
+    expect(world.calls).toEqual(['construct']);
+  });
+
+  it('fails with the exit code of its command', async () => {
+    const world = new World();
+    world.exits = () => 3;
+    const run = await world.finish({ nodes: 1 });
+    expect(run).toMatchObject({ status: 'FAILED', reason: 'NonZeroExit', exitCode: 3, resumption: 0 });
+  });
+
+  it('names a failed pull and never starts a container', async () => {
+    const world = new World();
+    world.pullFailure = 'ImageNotFound';
+    const run = await world.finish({ nodes: 1 });
+    expect(run).toMatchObject({ status: 'FAILED', reason: 'FailedPull' });
+    expect(run.lifecycle.map(({ status }) => status)).not.toContain('RUNNING');
+    expect(world.calls).not.toContain('execute 0/0');
+    expect(world.calls.at(-1)).toBe('complete 0');
+  });
+
+  it('stops while it waits in the queue, without ever starting', async () => {
+    const world = new World();
+    world.grants = false;
+    const run = await world.finish({ nodes: 1 }, async (id, client) => {
+      await world.until('wait-for-capacity 0');
+      await client.workflow.getHandle(id).signal(stopSignal, { by: 'ann', reason: 'typo' });
+    });
+    expect(run).toMatchObject({
+      status: 'STOPPED',
+      reason: 'StoppedByUser',
+      message: 'Stopped by ann: typo.',
+    });
+    expect(run.lifecycle.map(({ status }) => status)).toEqual(['PENDING', 'QUEUED', 'STOPPED']);
+    expect(world.calls.at(-1)).toBe('complete 0');
+  });
+
+  it('stops a running command, and gives its capacity back after the container is gone', async () => {
+    const world = new World();
+    world.runsForever = true;
+    const run = await world.finish({ nodes: 1 }, async (id, client) => {
+      await world.until('execute 0/0');
+      await client.workflow.getHandle(id).signal(stopSignal, { by: 'ann' });
+    });
+    expect(run).toMatchObject({ status: 'STOPPED', reason: 'StoppedByUser' });
+    expect(world.calls.slice(-3)).toEqual(['stopped 0/0', 'remove-container 0/0', 'complete 0']);
+  });
+
+  it('treats a cancelled workflow as a stop', async () => {
+    const world = new World();
+    world.runsForever = true;
+    const run = await world.finish({ nodes: 1 }, async (id, client) => {
+      await world.until('execute 0/0');
+      await client.workflow.getHandle(id).cancel();
+    });
+    expect(run).toMatchObject({ status: 'STOPPED', message: 'Stopped by Temporal.' });
+  });
+
+  it('goes to its next resumption when its node is lost', async () => {
+    const world = new World();
+    world.runsForever = true;
+    const run = await world.finish({ nodes: 1 }, async (id, client) => {
+      await world.until('execute 0/0');
+      world.runsForever = false;
+      await client.workflow.getHandle(id).signal(leaseRevokedSignal, {
+        run: id,
+        resumption: 0,
+        fence: 1,
+        type: 'NodeLost',
+        message: 'Node node-0 no longer answers.',
+      });
+    });
+    expect(run).toMatchObject({ status: 'COMPLETED', resumption: 1 });
+    expect(run.lifecycle.filter(({ status }) => status === 'QUEUED').map(({ reason }) => reason)).toEqual([
+      '',
+      'NodeLost',
+    ]);
+  });
+
+  it('keeps a lost node lost only when the file says so', async () => {
+    const world = new World();
+    world.runsForever = true;
+    const run = await world.finish({ nodes: 1, retryOnSystemFailure: false }, async (id, client) => {
+      await world.until('execute 0/0');
+      const message = 'Node node-0 no longer answers.';
+      const revocation = { run: id, resumption: 0, fence: 1, type: 'NodeLost', message } as const;
+      await client.workflow.getHandle(id).signal(leaseRevokedSignal, revocation);
+    });
+    expect(run).toMatchObject({ status: 'FAILED', reason: 'NodeLost', resumption: 0 });
+  });
+
+  it('retries its own failures max_retries times', async () => {
+    const world = new World();
+    world.exits = ({ resumption }) => (resumption < 2 ? 1 : 0);
+    const run = await world.finish({ nodes: 1, maxRetries: 2 });
+    expect(run).toMatchObject({ status: 'COMPLETED', resumption: 2 });
+  });
+
+  it('ends the other ranks when one fails, and takes that failure as its own', async () => {
+    const world = new World();
+    world.runsForever = true;
+    world.exits = ({ rank }) => (rank === 1 ? 7 : undefined);
+    const run = await world.finish({ nodes: 2 });
+    expect(run).toMatchObject({ status: 'FAILED', reason: 'NonZeroExit', exitCode: 7 });
+    expect(world.calls).toContain('stopped 0/0');
+    expect(world.calls).toContain('remove-container 0/1');
+  });
+
+  it('stops at max_duration with a reason of its own', async () => {
+    const world = new World();
+    world.runsForever = true;
+    const run = await world.finish({ nodes: 1, maxDurationHours: 0.5 / 3_600 });
+    expect(run).toMatchObject({ status: 'STOPPED', reason: 'MaxDuration' });
+  });
+});
+
+interface Shape {
+  readonly nodes: number;
+  readonly maxRetries?: number;
+  readonly retryOnSystemFailure?: boolean;
+  readonly maxDurationHours?: number;
+}
+
+/** Cluster and nodes of one test, as small honest implementations of our own activities. */
+class World {
+  readonly calls: string[] = [];
+  construction: Construction | undefined;
+  grants = true;
+  runsForever = false;
+  pullFailure: FailureType | undefined;
+  exits: (ref: { readonly resumption: number; readonly rank: number }) => number | undefined = () =>
+    undefined;
+  private readonly id = `run-${randomUUID()}`;
+
+  async finish(shape: Shape, meanwhile?: (id: string, client: Client) => Promise<void>): Promise<RunDetails> {
+    const { client } = env;
+    const options = { connection: env.nativeConnection, namespace: env.namespace };
+    const workers = await Promise.all([
+      Worker.create({
+        ...options,
+        taskQueue: CONTROL_QUEUE,
+        workflowBundle,
+        activities: this.control(client, shape),
+      }),
+      ...NODES.map((node) =>
+        Worker.create({
+          ...options,
+          taskQueue: nodeQueue(this.id, node),
+          activities: this.node(),
+          maxHeartbeatThrottleInterval: '100ms',
+        }),
+      ),
+    ]);
+    const done = this.live(client, shape, meanwhile);
+    const settled = done.then(
+      () => undefined,
+      () => undefined,
+    );
+    await Promise.all(workers.map((worker) => worker.runUntil(settled)));
+    return await done;
+  }
+
+  async until(call: string): Promise<void> {
+    await expect.poll(() => this.calls, { timeout: 20_000 }).toContain(call);
+  }
+
+  private async live(
+    client: Client,
+    shape: Shape,
+    meanwhile?: (id: string, client: Client) => Promise<void>,
+  ): Promise<RunDetails> {
+    const handle = await client.workflow.start('run', {
+      workflowId: this.id,
+      taskQueue: CONTROL_QUEUE,
+      args: [aRunInput(shape)],
+    });
+    await meanwhile?.(this.id, client);
+    await handle.result().catch(() => undefined);
+    const history = new RunHistory(client, this.id);
+    const { events } = await handle.fetchHistory();
+    for (const event of events ?? []) await history.add(event);
+    return history.current() as RunDetails;
+  }
+
+  private control(client: Client, { nodes }: Shape): ControlActivities {
+    const resources = {
+      cluster: this.id,
+      gpuType: 'a100_80gb',
+      gpus: 8 * nodes,
+      nodes,
+      gpusPerNode: 8,
+      nodeNames: [],
+    };
+    return {
+      construct: async () => {
+        this.calls.push('construct');
+        return this.construction ?? { accepted: true, resources, warnings: [] };
+      },
+      'wait-for-capacity': async ({ request }) => {
+        this.calls.push(`wait-for-capacity ${request.resumption}`);
+        if (!this.grants) return;
+        const grant = { lease: aLease(request, nodes), masterAddress: '127.0.0.1' };
+        await client.workflow.getHandle(request.run).signal(leaseGrantedSignal, grant);
+      },
+      complete: async ({ resumption }) => void this.calls.push(`complete ${resumption}`),
+    };
+  }
+
+  private node(): Omit<NodeActivities, 'serve-node'> {
+    const note = (name: string, ref: { readonly resumption: number; readonly rank: number }): void =>
+      void this.calls.push(`${name} ${ref.resumption}/${ref.rank}`);
+    return {
+      'pull-image': async (input) => {
+        note('pull-image', input);
+        if (this.pullFailure) throw ApplicationFailure.nonRetryable('no such image', this.pullFailure);
+        return { imageId: 'sha256:0', downloadedBytes: 0 };
+      },
+      integrations: async (input) => note('integrations', input),
+      execute: async (input) => {
+        note('execute', input);
+        const exitCode = this.exits(input);
+        if (this.runsForever && exitCode === undefined) await heartbeatForever(() => note('stopped', input));
+        const at = new Date().toISOString();
+        return { exitCode: exitCode ?? 0, oomKilled: false, startedAt: at, finishedAt: at };
+      },
+      'remove-container': async (input) => {
+        note('remove-container', input);
+        return { endedBy: 'not-running' };
+      },
+    };
+  }
+}
+
+async function heartbeatForever(onStop: () => void): Promise<never> {
+  const activity = Context.current();
+  const beat = setInterval(() => activity.heartbeat(), 50);
+  try {
+    return await activity.cancelled;
+  } catch (error) {
+    if (error instanceof CancelledFailure) onStop();
+    throw error;
+  } finally {
+    clearInterval(beat);
+  }
+}
+
+function aLease(request: CapacityRequest, nodes: number): Lease {
+  const ranks = NODES.slice(0, nodes).map((node) => ({ node, gpuIds: [0, 1, 2, 3, 4, 5, 6, 7] }));
+  return { request, fence: request.resumption + 1, ranks, grantedAt: 0 };
+}
+
+function aRunInput({ maxRetries = 0, retryOnSystemFailure = true, maxDurationHours }: Shape): RunInput {
+  const spec: RunSpec = {
+    name: 'llama',
+    image: 'bash',
+    command: 'true',
+    compute: {},
+    scheduling: {
+      priority: 'medium',
+      preemptible: false,
+      maxRetries,
+      retryOnSystemFailure,
+      ...(maxDurationHours === undefined ? {} : { maxDurationHours }),
+    },
+    integrations: [],
+    envVariables: {},
+    parametersYaml: '{}\n',
+    metadata: {},
+  };
+  return { spec, submittedYaml: 'name: llama\n', user: 'ann', graceMs: 1_000 };
+}
