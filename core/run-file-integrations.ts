@@ -1,0 +1,184 @@
+/** The integrations of a run file, and the older `experiment_tracker`, which means the same as two of them. */
+import type { Integration, TrackerIntegration } from './run-spec.ts';
+import {
+  type Field,
+  FieldReader,
+  type Findings,
+  listItems,
+  shown,
+  unknownField,
+  wrongType,
+} from './run-file-fields.ts';
+import { closest } from './suggest.ts';
+
+export function readIntegrations(findings: Findings, field: Field | undefined): readonly Integration[] {
+  if (field === undefined) return [];
+  if (field.node.type !== 'seq') {
+    findings.refuse(
+      field,
+      wrongType(field, 'a list of mappings', '- integration_type: pip_packages\n  packages: [numpy]'),
+    );
+    return [];
+  }
+  return listItems(field).flatMap((item) => readIntegration(findings, item) ?? []);
+}
+
+/** What `experiment_tracker` asks for, as integrations. */
+export function readExperimentTracker(tracker: FieldReader | undefined): readonly Integration[] {
+  if (tracker === undefined) return [];
+  const mlflow = tracker.map('mlflow');
+  const wandb = tracker.map('wandb');
+  const integrations = [
+    ...(mlflow === undefined ? [] : [readTracker(mlflow, 'mlflow', TRACKERS.experiment_tracker_mlflow)]),
+    ...(wandb === undefined ? [] : [readTracker(wandb, 'wandb', TRACKERS.wandb)]),
+  ];
+  for (const reader of [tracker, mlflow, wandb]) reader?.warnUnknown(unknownField);
+  return integrations;
+}
+
+/** How a tracker's fields become environment variables; the container's agent adds WANDB_NAME, the run's own name. */
+export const TRACKERS = {
+  wandb: [
+    { names: ['project'], variable: 'WANDB_PROJECT' },
+    { names: ['entity'], variable: 'WANDB_ENTITY' },
+    { names: ['group'], variable: 'WANDB_RUN_GROUP' },
+    { names: ['job_type'], variable: 'WANDB_JOB_TYPE' },
+    { names: ['tags'], variable: 'WANDB_TAGS', list: true },
+  ],
+  comet_ml: [
+    { names: ['project', 'project_name'], variable: 'COMET_PROJECT_NAME' },
+    { names: ['workspace'], variable: 'COMET_WORKSPACE' },
+  ],
+  mlflow: [
+    { names: ['experiment_name'], variable: 'MLFLOW_EXPERIMENT_NAME', required: true },
+    { names: ['tracking_uri'], variable: 'MLFLOW_TRACKING_URI', default: 'databricks' },
+  ],
+  experiment_tracker_mlflow: [
+    { names: ['experiment_path'], variable: 'MLFLOW_EXPERIMENT_NAME', required: true },
+    { names: ['tracking_uri'], variable: 'MLFLOW_TRACKING_URI', default: 'databricks' },
+  ],
+} as const satisfies Record<string, readonly TrackerField[]>;
+
+interface TrackerField {
+  /** The first is the one to write. */
+  readonly names: readonly [string, ...string[]];
+  readonly variable: string;
+  readonly list?: boolean;
+  readonly required?: boolean;
+  readonly default?: string;
+}
+
+const TYPES = ['git_repo', 'pip_packages', 'apt_packages', 'wandb', 'mlflow', 'comet_ml'] as const;
+
+function readIntegration(findings: Findings, item: Field): Integration | undefined {
+  if (item.node.type !== 'map') {
+    return findings.refuse(item, wrongType(item, 'a mapping', '- integration_type: git_repo'));
+  }
+  const reader = new FieldReader(findings, item, item.node);
+  const typeField = reader.first('integration_type', 'type');
+  if (typeField === undefined) {
+    return findings.refuse(item, {
+      message: `${item.path} has no integration_type`,
+      fix: `add integration_type: one of ${TYPES.join(', ')}`,
+    });
+  }
+  const name = typeField.node.type === 'scalar' ? typeField.node.text : shown(typeField.node);
+  const type = TYPES.find((each) => each === name);
+  if (type === undefined) {
+    const meant = closest(name, TYPES);
+    return findings.refuse(typeField, {
+      message: `${typeField.path} ${name} is not known`,
+      why: `there are ${TYPES.join(', ')}`,
+      ...(meant === undefined ? {} : { fix: `did you mean ${meant}?` }),
+    });
+  }
+  const integration = readTyped(reader, item, type);
+  reader.warnUnknown(unknownField);
+  return integration;
+}
+
+function readTyped(reader: FieldReader, item: Field, type: (typeof TYPES)[number]): Integration | undefined {
+  switch (type) {
+    case 'git_repo':
+      return readGitRepo(reader, item);
+    case 'pip_packages': {
+      const packages = readPackages(reader, item);
+      return packages && { type, packages, upgrade: reader.boolean('upgrade') ?? false };
+    }
+    case 'apt_packages': {
+      const packages = readPackages(reader, item);
+      return packages && { type, packages };
+    }
+    default:
+      return readTracker(reader, type, TRACKERS[type]);
+  }
+}
+
+function readGitRepo(reader: FieldReader, item: Field): Integration | undefined {
+  const gitRepo = reader.text('git_repo');
+  const gitBranch = reader.text('git_branch');
+  const gitCommit = reader.text('git_commit');
+  const path = reader.text('path');
+  const pipInstall = reader.text('pip_install');
+  const sshClone = reader.boolean('ssh_clone') ?? true;
+  const host = reader.text('host') ?? 'github.com';
+  const recursive = reader.boolean('git_clone_recursive') ?? false;
+  if (gitBranch !== undefined && gitCommit !== undefined) {
+    reader.findings.warn(
+      item,
+      `${item.path} has git_branch ${gitBranch} and git_commit ${gitCommit}: the commit is used`,
+    );
+  }
+  if (gitRepo === undefined || gitRepo.trim() === '') return missing(reader, item, 'git_repo', 'org/repo');
+  return {
+    type: 'git_repo',
+    gitRepo: gitRepo.trim(),
+    ...(gitBranch === undefined ? {} : { gitBranch }),
+    ...(gitCommit === undefined ? {} : { gitCommit }),
+    ...(path === undefined ? {} : { path }),
+    ...(pipInstall === undefined ? {} : { pipInstall }),
+    sshClone,
+    host,
+    recursive,
+  };
+}
+
+function readPackages(reader: FieldReader, item: Field): readonly string[] | undefined {
+  const packages = reader.textList('packages');
+  return packages === undefined || packages.length === 0
+    ? missing(reader, item, 'packages', '[numpy]')
+    : packages;
+}
+
+function readTracker(
+  reader: FieldReader,
+  type: TrackerIntegration['type'],
+  fields: readonly TrackerField[],
+): TrackerIntegration {
+  const environment: Record<string, string> = {};
+  for (const { names, variable, list, required, default: fallback } of fields) {
+    const field = reader.first(...names);
+    const name = names.find((each) => reader.get(each) !== undefined) ?? names[0];
+    const value =
+      list === true && field?.node.type === 'seq' ? reader.textList(name)?.join(',') : reader.text(name);
+    if (value !== undefined) environment[variable] = value;
+    else if (fallback !== undefined && field === undefined) environment[variable] = fallback;
+    else if (required === true && field === undefined) {
+      reader.findings.refuse(reader, {
+        message: `${reader.path} has no ${name}`,
+        fix: `add ${name}: my-experiment`,
+      });
+    }
+  }
+  return { type, environment };
+}
+
+function missing(reader: FieldReader, item: Field, name: string, example: string): undefined {
+  // A value of the wrong type is a problem already.
+  if (
+    reader.get(name) !== undefined &&
+    reader.findings.problems.some(({ path }) => path.startsWith(`${item.path}.${name}`))
+  )
+    return;
+  reader.findings.refuse(item, { message: `${item.path} has no ${name}`, fix: `add ${name}: ${example}` });
+}
