@@ -1,0 +1,96 @@
+/**
+ * A run as construction has made it, every field filled in: what `mcli run --dry-run` prints. The YAML is a run file
+ * again, and reads back as the same run.
+ */
+import { stringify } from 'yaml';
+import { TRACKERS } from './run-file-integrations.ts';
+import { toJson } from './run-file-fields.ts';
+import type { Integration, JsonValue, ResourceRequest, RunSpec } from './run-spec.ts';
+import { readYaml } from './run-yaml.ts';
+
+type JsonObject = { readonly [key: string]: JsonValue };
+
+/** Ends with a newline. */
+export function renderConstructed(spec: RunSpec, resources: ResourceRequest): string {
+  const json = constructedAsJson(spec, resources);
+  return Object.entries(json)
+    .map(([key, value]) => {
+      if (key === 'parameters') return `parameters:${indented(spec.parametersYaml)}`;
+      const entry = { [snakeCase(key)]: OWN_KEYS.includes(key) ? value : withSnakeKeys(value) };
+      return stringify(entry, { version: '1.1', lineWidth: 0 });
+    })
+    .join('');
+}
+
+/** The same for programs, with camelCase keys; the user's own keys stay as they are. */
+export function constructedAsJson(spec: RunSpec, resources: ResourceRequest): JsonObject {
+  const { priority, preemptible, maxRetries, retryOnSystemFailure, maxDurationHours } = spec.scheduling;
+  return {
+    name: spec.name,
+    ...(spec.parentName === undefined ? {} : { parentName: spec.parentName }),
+    image: spec.image,
+    scheduling: {
+      priority,
+      preemptible,
+      maxRetries,
+      retryOnSystemFailure,
+      ...(maxDurationHours === undefined ? {} : { maxDuration: maxDurationHours }),
+    },
+    compute: {
+      cluster: resources.cluster,
+      gpuType: resources.gpuType ?? 'none',
+      gpus: resources.gpus,
+      nodes: resources.nodes,
+      ...(resources.nodeNames.length === 0 ? {} : { nodeNames: resources.nodeNames }),
+    },
+    parameters: parametersAsJson(spec.parametersYaml),
+    integrations: spec.integrations.map(integrationAsJson),
+    envVariables: spec.envVariables,
+    metadata: spec.metadata,
+    command: spec.command,
+  };
+}
+
+/** Mappings whose keys are the user's. */
+const OWN_KEYS: readonly string[] = ['envVariables', 'metadata'];
+
+function parametersAsJson(parametersYaml: string): JsonValue {
+  const { root } = readYaml(parametersYaml);
+  return root === undefined ? {} : toJson(root);
+}
+
+function integrationAsJson(integration: Integration): JsonObject {
+  if (!('environment' in integration)) {
+    const { type, ...fields } = integration;
+    if (!('recursive' in fields)) return { integrationType: type, ...fields };
+    const { recursive, ...repo } = fields;
+    return { integrationType: type, ...repo, gitCloneRecursive: recursive };
+  }
+  const { type, environment } = integration;
+  const fields = TRACKERS[type].flatMap(({ names, variable }) => {
+    const value = environment[variable];
+    return value === undefined ? [] : [[camelCase(names[0]), value] as const];
+  });
+  return { integrationType: type, ...Object.fromEntries(fields) };
+}
+
+function withSnakeKeys(value: JsonValue): JsonValue {
+  if (Array.isArray(value)) return (value as readonly JsonValue[]).map(withSnakeKeys);
+  if (value === null || typeof value !== 'object') return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, each]) => [snakeCase(key), withSnakeKeys(each)]),
+  );
+}
+
+function snakeCase(text: string): string {
+  return text.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+function camelCase(text: string): string {
+  return text.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+function indented(yaml: string): string {
+  if (yaml === '{}\n') return ` ${yaml}`;
+  return `\n${yaml.replaceAll(/^(?=.)/gm, '  ')}`;
+}
