@@ -4,6 +4,7 @@ import { text } from 'node:stream/consumers';
 import { readRunFile } from '../../core/run-file.ts';
 import type { LocatedProblem, Problem } from '../../core/run-problem.ts';
 import type { RunOverrides } from '../../core/run-overrides.ts';
+import type { RunSpec } from '../../core/run-spec.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, EXIT } from '../errors.ts';
 
@@ -81,11 +82,7 @@ function located(file: string, { line, column, message, why, fix }: LocatedProbl
 }
 
 /** What construction would make of the file; nothing is submitted. */
-async function dryRun(
-  context: CliContext,
-  spec: Parameters<typeof import('../../core/resources.ts').resolveResources>[0],
-  format: 'yaml' | 'json',
-): Promise<number> {
+async function dryRun(context: CliContext, spec: RunSpec, format: 'yaml' | 'json'): Promise<number> {
   const { clusters } = await context.mcli();
   const [{ resolveResources }, { constructedAsJson, renderConstructed }] = await Promise.all([
     import('../../core/resources.ts'),
