@@ -100,18 +100,7 @@ export class CliContext {
       });
       return { temporal: { address: temporalAddress }, namespace, natsUrl };
     }
-    const [{ loadClientConnectConfig }, { readFile }, { NAMESPACE }] = await Promise.all([
-      import('@temporalio/envconfig'),
-      import('node:fs/promises'),
-      import('../core/naming.ts'),
-    ]);
-    const { connectionOptions, namespace } = loadClientConnectConfig();
-    const credentials = env['MCLI_NATS_CREDS'];
-    return {
-      temporal: connectionOptions,
-      namespace: namespace ?? NAMESPACE,
-      natsUrl: env['MCLI_NATS_URL'] ?? 'nats://127.0.0.1:4222',
-      ...(credentials === undefined ? {} : { natsCredentials: await readFile(credentials, 'utf8') }),
-    };
+    const { configuredServers } = await import('./configured-servers.ts');
+    return await configuredServers(env);
   }
 }

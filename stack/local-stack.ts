@@ -159,13 +159,17 @@ async function startSupervisor(home: StackHome, config: StackConfig, say: Say): 
   const { spawnSupervisor } = await import('./parent-watch.ts');
   const startedAt = Date.now();
   const state = readState(home);
-  const restart = state !== undefined && isAlive(state.supervisor);
-  if (restart && !serves(state, config)) await endSupervisor(home);
-  const parts = config.settings.nodes === 1 ? 'node agent' : `${config.settings.nodes} node agents`;
-  say(
-    `${restart ? 'Updating' : 'Starting'} the local stack in ${home.root}: Temporal, NATS, workers, ${parts} …`,
-  );
-  spawnSupervisor(home);
+  const alive = state !== undefined && isAlive(state.supervisor);
+  if (alive && serves(state, config)) {
+    say('The local stack is not quite up; waiting for it …');
+  } else {
+    const agents = config.settings.nodes === 1 ? 'node agent' : `${config.settings.nodes} node agents`;
+    say(
+      `${alive ? 'Updating' : 'Starting'} the local stack in ${home.root}: Temporal, NATS, workers, ${agents} …`,
+    );
+    if (alive) await endSupervisor(home);
+    spawnSupervisor(home);
+  }
   await waitUntilReady(home, config);
   const { webUiUrl } = addresses(readConfig(home) ?? config);
   say(`Local stack up in ${((Date.now() - startedAt) / 1000).toFixed(1)} s; Web UI: ${webUiUrl}`);

@@ -45,7 +45,7 @@ export async function prepareNamespace({
     }
   }
   const { customAttributes } = (await getJson(
-    `${base}/api/v1/cluster/namespaces/${NAMESPACE}/search-attributes`,
+    `${base}/cluster/namespaces/${NAMESPACE}/search-attributes`,
   )) as { customAttributes?: Record<string, string> };
   const missing = Object.entries(SEARCH_ATTRIBUTES).filter(
     ([name]) => !Object.hasOwn(customAttributes ?? {}, name),

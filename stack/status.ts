@@ -1,6 +1,4 @@
 /** How the local stack is, asked of every part itself. */
-import type { Connection } from '@temporalio/client';
-import { NAMESPACE } from '../core/naming.ts';
 import type { PartState, StackConfig, StackState } from './config.ts';
 import { readConfig, readState } from './config.ts';
 import { dockerHealth } from './docker-engine.ts';
@@ -8,6 +6,7 @@ import type { StackHome } from './home.ts';
 import { logFile } from './log-files.ts';
 import type { Part } from './parts.ts';
 import { natsUrl, stackParts, temporalAddress, webUiUrl } from './parts.ts';
+import type { Pollers } from './pollers.ts';
 import { isAlive } from './process-identity.ts';
 import { askNats, askTemporal } from './servers.ts';
 
@@ -38,8 +37,6 @@ export interface StackStatus {
   readonly logs: string;
   readonly parts: readonly PartStatus[];
 }
-
-const CONNECT_TIMEOUT_MS = 2_000;
 
 export async function stackStatus(home: StackHome): Promise<StackStatus> {
   const config = readConfig(home);
@@ -93,7 +90,7 @@ async function partStatuses(
   config: StackConfig,
   state: StackState | undefined,
 ): Promise<readonly PartStatus[]> {
-  const pollers = new Pollers(temporalAddress(config.ports));
+  const pollers = connectPollers(config);
   try {
     return await Promise.all(
       stackParts(home, config).map(async (part) => {
@@ -122,8 +119,15 @@ async function partStatuses(
       }),
     );
   } finally {
-    await pollers.close();
+    await (await pollers.catch(() => undefined))?.close();
   }
+}
+
+function connectPollers({ ports }: StackConfig): Promise<Pollers> {
+  const connecting = import('./pollers.ts').then(({ Pollers }) => Pollers.connect(temporalAddress(ports)));
+  // Parts report it; where none runs, nobody does.
+  connecting.catch(() => undefined);
+  return connecting;
 }
 
 /** What is wrong with a part whose process is alive. */
@@ -131,12 +135,12 @@ async function check(
   part: Part,
   config: StackConfig,
   pid: number,
-  pollers: Pollers,
+  pollers: Promise<Pollers>,
 ): Promise<string | undefined> {
   try {
     if (part.name === 'temporal') await askTemporal(config.ports);
     else if (part.name === 'nats') await askNats(config.ports);
-    else if (part.kind === 'worker' && !(await pollers.has(part, pid))) {
+    else if (part.kind === 'worker' && !(await (await pollers).includes(part, pid))) {
       return `does not poll its task queue ${part.taskQueue}`;
     }
     return undefined;
@@ -175,40 +179,4 @@ function lifetime({
     uptimeSeconds:
       startedAt === undefined ? null : Math.max(0, Math.round((Date.now() - Date.parse(startedAt)) / 1000)),
   };
-}
-
-/** Who polls which task queue, as Temporal sees it: a worker that hangs is alive for the system, but not here. */
-class Pollers {
-  private readonly address: string;
-  private connection: Promise<Connection> | undefined;
-
-  constructor(address: string) {
-    this.address = address;
-  }
-
-  async has({ taskQueue, serves }: Part & { kind: 'worker' }, pid: number): Promise<boolean> {
-    this.connection ??= this.connect();
-    const connection = await this.connection;
-    const { temporal } = await import('@temporalio/proto');
-    const { TaskQueueType } = temporal.api.enums.v1;
-    const { pollers } = await connection.workflowService.describeTaskQueue({
-      namespace: NAMESPACE,
-      taskQueue: { name: taskQueue },
-      taskQueueType:
-        serves === 'workflows'
-          ? TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
-          : TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
-    });
-    return (pollers ?? []).some(({ identity }) => identity?.startsWith(`${pid}@`));
-  }
-
-  async close(): Promise<void> {
-    const connection = await this.connection?.catch(() => undefined);
-    await connection?.close();
-  }
-
-  private async connect(): Promise<Connection> {
-    const { Connection } = await import('@temporalio/client');
-    return await Connection.connect({ address: this.address, connectTimeout: CONNECT_TIMEOUT_MS });
-  }
 }

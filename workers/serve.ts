@@ -4,7 +4,7 @@ import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { NativeConnection, Runtime, Worker, makeTelemetryFilterString } from '@temporalio/worker';
 import type { WorkerOptions } from '@temporalio/worker';
 import { NAMESPACE } from '../core/naming.ts';
-import { watchParent } from '../stack/parent-watch.ts';
+import { announceReady, watchParent } from '../stack/parent-watch.ts';
 
 export interface ServedWorker {
   readonly taskQueue: string;
@@ -38,7 +38,9 @@ export async function serve(options: ServedWorker): Promise<void> {
     // Activities here take milliseconds to seconds; a worker that is told to stop must not hang.
     shutdownForceTime: '10s',
   });
-  await worker.run();
+  const running = worker.run();
+  announceReady();
+  await running;
   await connection.close();
 }
 
