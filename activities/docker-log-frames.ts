@@ -6,9 +6,13 @@ import type { LogEntry } from '../core/log-entries.ts';
 
 const FRAME_HEADER_BYTES = 8;
 const SPACE = 0x20;
+const NEWLINE = Buffer.from('\n');
+/** Docker stores longer lines in pieces of this size. */
+const PIECE_BYTES = 16_384;
 
 export class DockerLogFrames {
   #rest: Buffer = Buffer.alloc(0);
+  readonly #inLongLine = { stdout: false, stderr: false };
   #second = '';
   #secondNs = 0n;
 
@@ -28,13 +32,18 @@ export class DockerLogFrames {
     return entries;
   }
 
+  /**
+   * Docker's `local` driver forgets the newline of a line that it stored in pieces (seen in 20.10): the piece that is
+   * shorter than the others is the last one, and gets its newline back.
+   */
   #entry(stream: LogEntry['stream'], payload: Buffer): LogEntry {
     const space = payload.indexOf(SPACE);
-    return {
-      stream,
-      timeNs: this.#time(payload.toString('latin1', 0, space)),
-      bytes: payload.subarray(space + 1),
-    };
+    const timeNs = this.#time(payload.toString('latin1', 0, space));
+    const bytes = payload.subarray(space + 1);
+    const endsLine = bytes.at(-1) === NEWLINE[0];
+    const isLastPiece = this.#inLongLine[stream] && !endsLine && bytes.length < PIECE_BYTES;
+    this.#inLongLine[stream] = !endsLine && bytes.length >= PIECE_BYTES;
+    return { stream, timeNs, bytes: isLastPiece ? Buffer.concat([bytes, NEWLINE]) : bytes };
   }
 
   /** `2026-11-23T17:59:12.265640668Z`: Date knows milliseconds only, so seconds and fraction are read apart. */

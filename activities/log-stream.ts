@@ -42,6 +42,8 @@ export interface LogStream {
 
 /** The largest message: a batch may exceed its aim by one entry, and NATS takes 1 MiB by default. */
 const MAX_MESSAGE_BYTES = 512 * 1024;
+/** After this the position is asked for and the batch is tried again: it may or may not have arrived. */
+const PUBLISH_TIMEOUT_MS = 3000;
 const DUPLICATE_WINDOW_MS = 1000;
 const HISTORY_MS = HISTORY_DAYS * 24 * 60 * 60 * 1000;
 
@@ -93,6 +95,7 @@ export function createLogStream(connected: Promise<NatsConnection>): LogStream {
       try {
         const stored = await client.publish(logSubject(ref), encodeLogEntries(entries), {
           headers: header,
+          timeout: PUBLISH_TIMEOUT_MS,
           expect: { streamName: LOG_STREAM, lastSubjectSequence: position.sequence },
         });
         return {

@@ -81,7 +81,7 @@ type Details = NonNullable<Parameters<MockActivityEnvironment['cancel']>[1]>;
 
 function details(reason: Partial<Details>): Details {
   const none = { notFound: false, cancelRequested: false, paused: false, timedOut: false };
-  return { ...none, workerShutdown: false, reset: false, ...reason } as Details;
+  return { ...none, workerShutdown: false, reset: false, ...reason };
 }
 
 export async function containerOf(ref: RankRef) {
@@ -100,8 +100,7 @@ export async function shippedLog(connection: NatsConnection, ref: RankRef): Prom
   const manager = await jetstreamManager(connection);
   const entries: LogEntry[] = [];
   const ends: string[] = [];
-  const { messages, last_seq: lastSequence } = (await manager.streams.info(LOG_STREAM)).state;
-  for (let seq = 1; messages > 0 && seq <= lastSequence;) {
+  for (let seq = 1; ;) {
     const message = await manager.direct.getMessage(LOG_STREAM, { seq, next_by_subj: logSubject(ref) });
     if (message === null) break;
     const first = Number(message.header.get(LOG_HEADERS.firstEntry));
