@@ -3,7 +3,7 @@ import type { PullProgress } from '../activities/contract.ts';
 import type { RunDetails } from '../client/index.ts';
 import { isTerminal } from '../core/run-status.ts';
 import type { CliContext, Mcli } from './context.ts';
-import { EXIT } from './errors.ts';
+import { EXIT, problemsOf, renderProblem } from './errors.ts';
 import { LogWriter } from './output/log-writer.ts';
 import { statusWithReason } from './output/runs.ts';
 import { startSpinner } from './output/spinner.ts';
@@ -37,7 +37,10 @@ async function follow(
 ): Promise<RunDetails | undefined> {
   const progress = new Progress(context, mcli);
   const logs = new LogFollower(context, mcli, run);
-  const following = logs.start(signal);
+  const following = logs.start(signal).catch((error: unknown) => {
+    // The run goes on without its logs; they are still there for `mcli logs`.
+    for (const problem of problemsOf(error)) context.say(renderProblem(problem));
+  });
   let last: RunDetails | undefined;
   try {
     for await (const details of mcli.runs.watch(run, signal)) {

@@ -1,5 +1,5 @@
 /** Logs of runs out of JetStream: replay, then follow, in one ordered read. */
-import { DeliverPolicy } from '@nats-io/jetstream';
+import { DeliverPolicy, JetStreamApiCodes, JetStreamApiError } from '@nats-io/jetstream';
 import type { Consumer, JsMsg } from '@nats-io/jetstream';
 import { decodeLogEntries, LOG_HEADERS } from '../core/log-entries.ts';
 import type { LogEntry } from '../core/log-entries.ts';
@@ -32,8 +32,8 @@ export class Logs {
   /** What is there now, and then the end. */
   async *read(selection: LogSelection): AsyncGenerator<LogChunk> {
     const consumer = await this.consumer(selection);
-    let left = (await consumer.info(true)).num_pending;
-    if (left === 0) return;
+    let left = consumer ? (await consumer.info(true)).num_pending : 0;
+    if (!consumer || left === 0) return;
     const messages = await consumer.consume({ max_messages: READ_AHEAD_MESSAGES });
     for await (const message of messages) {
       yield chunkOf(message);
@@ -47,7 +47,12 @@ export class Logs {
    * goes on behind the last message that it delivered.
    */
   async *follow(selection: LogSelection, signal: AbortSignal): AsyncGenerator<LogChunk> {
-    const consumer = await this.consumer(selection);
+    let consumer = await this.consumer(selection);
+    while (!consumer) {
+      if (signal.aborted) return;
+      await new Promise((resolve) => setTimeout(resolve, NO_STREAM_POLL_MS));
+      consumer = await this.consumer(selection);
+    }
     const messages = await consumer.consume({ max_messages: READ_AHEAD_MESSAGES });
     const stop = (): void => messages.stop();
     signal.addEventListener('abort', stop, { once: true });
@@ -57,18 +62,27 @@ export class Logs {
 
   /** How many messages of a selection are stored now. */
   async stored(selection: LogSelection): Promise<number> {
-    return (await (await this.consumer(selection)).info(true)).num_pending;
+    const consumer = await this.consumer(selection);
+    return consumer ? (await consumer.info(true)).num_pending : 0;
   }
 
-  private async consumer({ run, resumption, rank }: LogSelection): Promise<Consumer> {
+  /** `undefined` where no node has ever written a log: the first one makes the stream. */
+  private async consumer({ run, resumption, rank }: LogSelection): Promise<Consumer | undefined> {
     const jetstream = await this.connections.logs();
-    return await jetstream.consumers.get(LOG_STREAM, {
-      filter_subjects: `logs.${run}.${resumption ?? '*'}.${rank ?? '*'}`,
-      deliver_policy: DeliverPolicy.All,
-    });
+    try {
+      return await jetstream.consumers.get(LOG_STREAM, {
+        filter_subjects: `logs.${run}.${resumption ?? '*'}.${rank ?? '*'}`,
+        deliver_policy: DeliverPolicy.All,
+      });
+    } catch (error) {
+      if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound)
+        return undefined;
+      throw error;
+    }
   }
 }
 
+const NO_STREAM_POLL_MS = 200;
 /** Messages are up to 256 KiB: enough ahead to keep the pipe full, little enough to stay small. */
 const READ_AHEAD_MESSAGES = 64;
 

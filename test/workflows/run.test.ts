@@ -191,7 +191,7 @@ class World {
 
   async finish(shape: Shape, meanwhile?: (id: string, client: Client) => Promise<void>): Promise<RunDetails> {
     const { client } = env;
-    const options = { connection: env.nativeConnection, namespace: env.namespace };
+    const options = { connection: env.nativeConnection, namespace: env.namespace ?? 'default' };
     const workers = await Promise.all([
       Worker.create({
         ...options,
