@@ -1,0 +1,166 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { PulledImage, PullProgress } from '../../activities/contract.ts';
+import { classifyPullError, createImageActivities } from '../../activities/image.ts';
+import { anAttempt, aRank, docker, eventually, stop } from '../support/docker.ts';
+import type { TestRegistry, Throttle } from '../support/registry.ts';
+import { pushImage, startRegistry, throttle } from '../support/registry.ts';
+
+const MEBIBYTE = 1024 ** 2;
+let registry: TestRegistry;
+const proxies: Throttle[] = [];
+const pulled = new Set<string>();
+
+beforeAll(async () => {
+  registry = await startRegistry();
+  await pushImage(`${registry.address}/team/small:1`, MEBIBYTE);
+  await pushImage(`${registry.address}/team/small:latest`, 1000);
+  await pushImage(`${registry.address}/team/large:1`, 8 * MEBIBYTE);
+  await pushImage(`${registry.address}/team/large:2`, 8 * MEBIBYTE);
+  await pushImage(`${registry.address}/team/foreign:1`, 1000, 's390x');
+}, 60_000);
+afterAll(async () => {
+  await Promise.all(proxies.map((proxy) => proxy.dispose()));
+  await registry.dispose();
+  const names = [...pulled];
+  await promisify(execFile)('docker', ['rmi', '-f', ...names]).catch(() => undefined);
+}, 60_000);
+
+async function proxied(bytesPerSecond: number): Promise<Throttle> {
+  const proxy = await throttle(registry.address, bytesPerSecond);
+  proxies.push(proxy);
+  return proxy;
+}
+
+function pull(image: string, { attempt = anAttempt(), allowLocalImages = false, pullIdleMs = 30_000 } = {}) {
+  pulled.add(image);
+  const activities = createImageActivities({ docker, allowLocalImages, pullIdleMs });
+  return attempt.run<[never], PulledImage, never>(
+    activities['pull-image'] as never,
+    { ...aRank(''), image } as never,
+  );
+}
+
+const failure = (image: string, options = {}) =>
+  pull(image, options).then(
+    (answer) => ({ message: `no failure: ${JSON.stringify(answer)}`, type: 'none' }),
+    (error: unknown) => error as { type: string; message: string; nonRetryable: boolean; details: unknown },
+  );
+
+describe('a pull', () => {
+  it('brings the image, and costs nothing where it is already there', async () => {
+    const image = `${registry.address}/team/small:1`;
+    const first = await pull(image);
+    expect(first.imageId).toMatch(/^sha256:[0-9a-f]{64}$/);
+    expect(first.downloadedBytes).toBeGreaterThan(MEBIBYTE);
+    expect(await pull(image)).toEqual({ imageId: first.imageId, downloadedBytes: 0 });
+  });
+
+  it('without a tag is one of `latest` only', async () => {
+    const image = `${registry.address}/team/small`;
+    const { downloadedBytes } = await pull(image);
+    expect(downloadedBytes).toBeLessThan(MEBIBYTE);
+  });
+
+  it('tells how many bytes of how many have come', async () => {
+    const proxy = await proxied(4 * MEBIBYTE);
+    const attempt = anAttempt();
+    const seen: PullProgress[] = [];
+    attempt.on('heartbeat', (progress: PullProgress) => seen.push(progress));
+    const { downloadedBytes } = await pull(`${proxy.address}/team/large:1`, { attempt });
+    const middle = seen.find((progress) => progress.downloadedBytes > 0);
+    expect(middle?.totalBytes).toBeGreaterThan(8 * MEBIBYTE);
+    expect(middle?.downloadedBytes).toBeLessThan(8 * MEBIBYTE);
+    expect(middle).toMatchObject({ layersDone: 0, layersTotal: 1 });
+    expect(downloadedBytes).toBe(middle?.totalBytes);
+  });
+
+  it('that is stopped stops the download itself', async () => {
+    const proxy = await proxied(MEBIBYTE / 4);
+    const attempt = anAttempt();
+    const outcome = failure(`${proxy.address}/team/large:2`, { attempt });
+    await eventually(
+      () => Promise.resolve(proxy.sentBytes()),
+      (bytes) => bytes > MEBIBYTE / 4,
+    );
+    stop(attempt);
+    expect(await outcome).toMatchObject({ name: 'CancelledFailure' });
+    await eventually(
+      () => Promise.resolve(proxy.openConnections()),
+      (open) => open === 0,
+    );
+    expect(proxy.sentBytes()).toBeLessThan(8 * MEBIBYTE);
+  });
+});
+
+describe('a failed pull', () => {
+  it('says in the words of the registry that there is no such image', async () => {
+    const image = `${registry.address}/team/nothing:1`;
+    expect(await failure(image)).toMatchObject({
+      type: 'ImageNotFound',
+      nonRetryable: true,
+      message: expect.stringMatching(
+        /^Could not pull image localhost:\d+\/team\/nothing:1: .*manifest unknown.*\.$/,
+      ),
+      details: [{ type: 'ImageNotFound', rank: 0, node: 'test-node' }],
+    });
+  });
+
+  it('says that the registry wants credentials', async () => {
+    const closed = await startRegistry('user:$2y$05$G69S.BtdYFDIg7k4IGFMEuP4teOcq0KybPpoKopmuJCOt55o0RRiK\n');
+    try {
+      expect(await failure(`${closed.address}/team/private:1`)).toMatchObject({
+        type: 'ImageUnauthorized',
+        message: expect.stringContaining('no basic auth credentials'),
+      });
+    } finally {
+      await closed.dispose();
+    }
+  });
+
+  it('says that nothing listens, that there is no such host, and that a registry went silent', async () => {
+    expect(await failure('localhost:9/team/x:1')).toMatchObject({ type: 'RegistryUnreachable' });
+    expect(await failure('no-such-registry.invalid/x:1')).toMatchObject({
+      type: 'RegistryUnreachable',
+      message: expect.stringContaining('no such host'),
+    });
+    const silent = await proxied(0);
+    expect(await failure(`${silent.address}/team/small:1`, { pullIdleMs: 1500 })).toMatchObject({
+      type: 'RegistryUnreachable',
+      message: expect.stringContaining('nothing came from the registry for 1.5 s'),
+    });
+  });
+
+  it('says that the image is for another platform', async () => {
+    expect(await failure(`${registry.address}/team/foreign:1`)).toMatchObject({
+      type: 'ImageWrongPlatform',
+      message: expect.stringMatching(/linux\/s390x/),
+    });
+  });
+
+  it.each([
+    ['toomanyrequests: You have reached your pull rate limit.', 'RegistryRateLimited'],
+    ['write /var/lib/docker/tmp/x: no space left on device', 'PullDiskFull'],
+    ['no matching manifest for linux/amd64 in the manifest list entries', 'ImageWrongPlatform'],
+    ['Get "https://r.example/v2/": x509: certificate signed by unknown authority', 'RegistryTls'],
+    ['Get "https://r.example/v2/": http: server gave HTTP response to HTTPS client', 'RegistryTls'],
+    ["pull access denied for x, repository does not exist or may require 'docker login'", 'ImageNotFound'],
+    ['unauthorized: authentication required', 'ImageUnauthorized'],
+    ['denied: requested access to the resource is denied', 'ImageUnauthorized'],
+    ['Get "https://r.example/v2/": context deadline exceeded', 'RegistryUnreachable'],
+    ['received unexpected HTTP status: 503 Service Unavailable', 'RegistryUnreachable'],
+    ['layer does not exist in the content store', 'DockerError'],
+  ])('reads %s', (message, type) => {
+    expect(classifyPullError(message)).toBe(type);
+  });
+});
+
+describe('images on the machine', () => {
+  it('are used where that is allowed, without asking the registry', async () => {
+    const image = 'localhost:9/team/local:1';
+    await promisify(execFile)('docker', ['tag', 'bash', image]);
+    expect(await pull(image, { allowLocalImages: true })).toMatchObject({ downloadedBytes: 0 });
+    expect(await failure(image)).toMatchObject({ type: 'RegistryUnreachable' });
+  });
+});

@@ -1,0 +1,148 @@
+/** A real registry (Debian's docker-registry) for tests, with a proxy in front that can be slow or silent. */
+import { execFile, spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Transform } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { pack } from 'tar-stream';
+import { freePort } from './nats.ts';
+
+const run = promisify(execFile);
+
+export interface TestRegistry {
+  /** `host:port`, as image names begin. */
+  readonly address: string;
+  dispose(): Promise<void>;
+}
+
+/** @param htpasswd lines `user:bcrypt-hash`; without them everyone may pull and push. */
+export async function startRegistry(htpasswd?: string): Promise<TestRegistry> {
+  await install();
+  const folder = await mkdtemp(join(tmpdir(), 'mcli-test-registry-'));
+  const port = await freePort();
+  const auth = ['auth:', '  htpasswd:', '    realm: test', `    path: ${folder}/htpasswd`];
+  if (htpasswd !== undefined) await writeFile(`${folder}/htpasswd`, htpasswd);
+  await writeFile(
+    `${folder}/config.yml`,
+    [
+      'version: 0.1',
+      'log: { level: error }',
+      `storage: { filesystem: { rootdirectory: ${folder}/data } }`,
+      `http: { addr: 127.0.0.1:${port} }`,
+      ...(htpasswd === undefined ? [] : auth),
+    ].join('\n'),
+  );
+  const server = spawn('docker-registry', ['serve', `${folder}/config.yml`], { stdio: 'ignore' });
+  await untilItListens(port);
+  return {
+    address: `localhost:${port}`,
+    async dispose() {
+      const gone = once(server, 'exit');
+      server.kill('SIGKILL');
+      await gone;
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export interface Throttle {
+  readonly address: string;
+  /** Bytes that went to clients. */
+  sentBytes(): number;
+  openConnections(): number;
+  dispose(): Promise<void>;
+}
+
+/** @param bytesPerSecond of each connection; 0 accepts and never answers. */
+export async function throttle(upstream: string, bytesPerSecond: number): Promise<Throttle> {
+  const [host = '', port = ''] = upstream.split(':');
+  const sockets = new Set<Socket>();
+  let sent = 0;
+  const server = createServer((client) => {
+    sockets.add(client);
+    client.on('close', () => sockets.delete(client)).on('error', () => undefined);
+    if (bytesPerSecond === 0) return;
+    const registry = connect(Number(port), host).on('error', () => client.destroy());
+    client.on('close', () => registry.destroy());
+    const slow = new Transform({
+      transform(chunk: Buffer, _, done) {
+        sent += chunk.length;
+        setTimeout(() => done(null, chunk), (chunk.length / bytesPerSecond) * 1000);
+      },
+    });
+    client.pipe(registry).pipe(slow).pipe(client);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    address: `localhost:${(server.address() as { port: number }).port}`,
+    sentBytes: () => sent,
+    openConnections: () => sockets.size,
+    async dispose() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
+/** Puts an image with one layer of random bytes into the registry, under this name and nowhere else. */
+export async function pushImage(name: string, bytes: number, architecture = 'amd64'): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'mcli-test-image-'));
+  try {
+    const layer = await tarOf({ data: randomBytes(bytes) });
+    const diffId = `sha256:${createHash('sha256').update(layer).digest('hex')}`;
+    const config = { architecture, os: 'linux', config: {}, rootfs: { type: 'layers', diff_ids: [diffId] } };
+    const manifest = [{ Config: 'config.json', RepoTags: [name], Layers: ['layer.tar'] }];
+    const saved = await tarOf({
+      'layer.tar': layer,
+      'config.json': Buffer.from(JSON.stringify(config)),
+      'manifest.json': Buffer.from(JSON.stringify(manifest)),
+    });
+    await writeFile(join(folder, 'image.tar'), saved);
+    await run('docker', ['load', '-i', join(folder, 'image.tar')]);
+    await run('docker', ['push', name]);
+  } finally {
+    await run('docker', ['rmi', '-f', name]).catch(() => undefined);
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function tarOf(files: Record<string, Buffer>): Promise<Buffer> {
+  const archive = pack();
+  for (const [name, content] of Object.entries(files)) archive.entry({ name }, content);
+  archive.finalize();
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of archive) chunks.push(chunk as Uint8Array);
+  return Buffer.concat(chunks);
+}
+
+async function install(): Promise<void> {
+  try {
+    await run('docker-registry', ['--version']);
+  } catch {
+    if (process.getuid?.() !== 0)
+      throw new Error('These tests need docker-registry: apt-get install docker-registry');
+    await run('apt-get', ['install', '-y', '-q', 'docker-registry'], {
+      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    });
+  }
+}
+
+async function untilItListens(port: number): Promise<void> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      const response = await fetch(`http://127.0.0.1:${port}/v2/`);
+      await response.body?.cancel();
+      return;
+    } catch (error) {
+      if (attempt > 100) throw error;
+      await sleep(50);
+    }
+  }
+}
