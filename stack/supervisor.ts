@@ -130,7 +130,7 @@ function adopt(part: Part, known: PartState | undefined): Runner {
     startedAt: alive ? Date.parse(known.startedAt ?? '') : 0,
     fingerprint: alive ? (known.fingerprint ?? '') : part.fingerprint,
     ready: alive && known.ready,
-    restarts: known?.restarts ?? 0,
+    restarts: (known?.restarts ?? 0) + (known?.process !== undefined && !alive ? 1 : 0),
     failures: 0,
     notBefore: 0,
     problem: undefined,
