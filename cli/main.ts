@@ -34,6 +34,10 @@ async function main(): Promise<number> {
     },
     packageJson.version,
   );
+  if (process.argv.length <= 2) {
+    program.outputHelp();
+    return 0;
+  }
   try {
     await program.parseAsync();
     return exitCode;

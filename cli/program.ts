@@ -27,7 +27,6 @@ export function buildProgram(context: CliContext, dispatch: Dispatch, version: s
   addStop(program, context, dispatch);
   addDelete(program, context, dispatch);
   addStack(program, context, dispatch);
-  program.action(() => program.outputHelp());
   return program;
 }
 

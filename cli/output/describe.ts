@@ -34,8 +34,11 @@ function metadata(run: RunDetails): string {
   if (run.message) rows.push(['Reason', run.message]);
   if (run.exitCode !== undefined) rows.push(['Exit Code', String(run.exitCode)]);
   for (const [key, value] of Object.entries(input.spec.metadata)) rows.push([key, JSON.stringify(value)]);
-  return alignColumns(rows);
+  return alignColumns(rows.map(([name, value]) => [name.padEnd(PAGE_LABEL_WIDTH), value]));
 }
+
+/** As wide as on the page, also where every label is shorter. */
+const PAGE_LABEL_WIDTH = 11;
 
 function lifecycle(steps: readonly LifecycleStep[]): string {
   const resumed = steps.some(({ resumption }) => resumption > 0);
