@@ -29,6 +29,8 @@ export interface ContainerLogs {
 /** How much of one rank's log waits in memory for NATS; beyond it, Docker is not read on, and keeps it on disk. */
 const MAX_QUEUE_BYTES = 4 * 1024 * 1024;
 const MAX_BATCH_BYTES = 256 * 1024;
+/** What an entry takes beside its own bytes: short lines count too. */
+const ENTRY_BYTES = 16;
 /** A log that was silent is shipped at once; one that keeps talking, in batches this far apart. */
 const BATCH_INTERVAL_MS = 50;
 const RETRY_MS = 500;
@@ -156,7 +158,7 @@ class RankLog {
 
   #enqueue(entry: LogEntry): void {
     this.#queue.push(entry);
-    this.#queueBytes += entry.bytes.length;
+    this.#queueBytes += sizeOf(entry);
     this.#shipping ??= this.#ship().finally(() => (this.#shipping = undefined));
   }
 
@@ -183,7 +185,7 @@ class RankLog {
 
   #nextBatch(): LogEntry[] {
     let bytes = 0;
-    const end = this.#queue.findIndex((entry) => (bytes += entry.bytes.length) > MAX_BATCH_BYTES);
+    const end = this.#queue.findIndex((entry) => (bytes += sizeOf(entry)) > MAX_BATCH_BYTES);
     return end === -1 ? this.#queue.slice() : this.#queue.slice(0, Math.max(end, 1));
   }
 
@@ -201,13 +203,17 @@ class RankLog {
     // A stream that lost messages is not filled again from the middle of a log: the numbers go on.
     this.#position = { ...after, nextEntry: Math.max(before.nextEntry, after.nextEntry) };
     const shipped = after.ended ? this.#queue.length : this.#position.nextEntry - before.nextEntry;
-    for (const entry of this.#queue.splice(0, shipped)) this.#queueBytes -= entry.bytes.length;
+    for (const entry of this.#queue.splice(0, shipped)) this.#queueBytes -= sizeOf(entry);
   }
 
   get #at(): LogPosition {
     if (this.#position === undefined) throw new Error('The position is read first.');
     return this.#position;
   }
+}
+
+function sizeOf(entry: LogEntry): number {
+  return ENTRY_BYTES + entry.bytes.length;
 }
 
 /** Tries again without end: the run goes on meanwhile, and its log waits on the node's disk. */
