@@ -53,15 +53,17 @@ describe('the local stack', () => {
     expect(pids()).toEqual(before);
   });
 
-  test.each([
-    ['temporal'],
-    ['nats'],
-    ['control-worker'],
-    ['cluster-worker'],
-    ['agent-node-0'],
-    ['supervisor'],
-    ['supervisor', 'temporal', 'agent-node-0'],
-  ])('brings back what SIGKILL took, and nothing else: %s %s %s', async (...names) => {
+  test.each(
+    [
+      ['temporal'],
+      ['nats'],
+      ['control-worker'],
+      ['cluster-worker'],
+      ['agent-node-0'],
+      ['supervisor'],
+      ['supervisor', 'temporal', 'agent-node-0'],
+    ].map((names) => ({ names })),
+  )('brings back what SIGKILL took, and nothing else: $names', async ({ names }) => {
     const before = pids();
     for (const name of names) process.kill(before[name] ?? 0, 'SIGKILL');
     await waitFor(() => {
