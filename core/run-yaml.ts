@@ -194,11 +194,12 @@ class Composer {
   }
 
   private scalar(node: Scalar, inFlow: boolean): ScalarNode {
-    const style = styleOf(node);
+    // PyYAML takes a scalar with the tag ! alone as if it stood there plain, quotes or not.
+    const style = node.tag === '!' ? 'plain' : styleOf(node);
     const token = node.srcToken;
     const source = token !== undefined && 'source' in token ? token.source : '';
     const text = textOf(node, style, source);
-    const tagName = node.tag;
+    const tagName = node.tag === '!' ? undefined : node.tag;
     const scalar: ScalarNode = {
       type: 'scalar',
       style,
@@ -228,8 +229,7 @@ class Composer {
   }
 
   private typed(tag: string | undefined, style: ScalarNode['style'], text: string): ScalarValue {
-    if (tag === '!' || (tag === undefined && style !== 'plain')) return { kind: 'str', value: text };
-    if (tag === undefined) return resolvePlain(text);
+    if (tag === undefined) return style === 'plain' ? resolvePlain(text) : { kind: 'str', value: text };
     const own = ownTag(tag);
     return own === undefined
       ? { kind: 'invalid', why: `safe_load does not know the tag ${shortTag(tag)}` }
@@ -255,8 +255,6 @@ class Composer {
       depth: 0,
       ...(anchor === undefined ? {} : { anchor }),
       ...(tag === undefined ? {} : { tag }),
-      // A scalar with the tag ! alone is text, whatever it looks like.
-      ...(node.tag === '!' && tags === undefined ? { tag: 'str' } : {}),
     };
   }
 
