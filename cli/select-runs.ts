@@ -24,28 +24,23 @@ export async function selectRuns(
   flags: SelectionFlags,
   limit = Infinity,
 ): Promise<RunSummary[]> {
-  const found: RunSummary[] = [];
   const most = flags.latest ? 1 : limit;
-  const pageSize = Math.max(1, Math.min(MAX_PAGE, names.length > 0 ? MAX_PAGE : most));
-  for await (const run of mcli.runs.list(filterOf(flags), pageSize)) {
-    if (names.length > 0 && !names.some((name) => name === run.name || matchesGlob(run.name, name))) continue;
-    found.push(run);
-    if (found.length >= most) break;
-  }
-  return found;
+  if (names.length === 0) return await mcli.runs.list(filterOf(flags), most);
+  const matches = ({ name }: RunSummary): boolean =>
+    names.some((wanted) => wanted === name || matchesGlob(name, wanted));
+  return (await mcli.runs.list(filterOf(flags))).filter(matches).slice(0, most);
 }
 
 /** The newest run of all. */
 export async function latestRun(mcli: Mcli): Promise<string> {
-  for await (const { name } of mcli.runs.list({}, 1)) return name;
+  const [latest] = await mcli.runs.list({}, 1);
+  if (latest) return latest.name;
   throw new CliError({ message: 'There are no runs', fix: 'Submit one: mcli run -f run.yaml' });
 }
 
 export function hasSelection(names: readonly string[], flags: SelectionFlags): boolean {
   return names.length > 0 || Object.values(flags).some((value) => value !== undefined && value !== false);
 }
-
-const MAX_PAGE = 200;
 
 function filterOf(flags: SelectionFlags): RunFilter {
   const { cluster, status, gpuType, gpuNum, user, before, after } = flags;

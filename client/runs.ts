@@ -3,13 +3,19 @@ import { WithStartWorkflowOperation, WorkflowNotFoundError } from '@temporalio/c
 import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
 import type { Construction } from '../activities/contract.ts';
 import type { Priority } from '../core/priority.ts';
-import { CONTROL_QUEUE, RUN_SUFFIX_ALPHABET, RUN_SUFFIX_LENGTH, WORKFLOW_TYPES } from '../core/naming.ts';
+import {
+  clusterWorkflowId,
+  CONTROL_QUEUE,
+  HISTORY_DAYS,
+  RUN_SUFFIX_ALPHABET,
+  RUN_SUFFIX_LENGTH,
+  WORKFLOW_TYPES,
+} from '../core/naming.ts';
 import { DEFAULT_GRACE_MS } from '../core/run.ts';
 import type { RunInput } from '../core/run.ts';
 import type { RunSpec } from '../core/run-spec.ts';
 import type { RunStatus } from '../core/run-status.ts';
 import { isTerminal } from '../core/run-status.ts';
-import { clusterWorkflowId } from '../core/naming.ts';
 import { constructedUpdate, queuePositionQuery, stopSignal } from '../workflows/messages.ts';
 import type { QueuePosition, StopOrder } from '../workflows/messages.ts';
 import type { Connections } from './connection.ts';
@@ -86,14 +92,22 @@ export class Runs {
     return { run, construction };
   }
 
-  /** Newest first. */
-  async *list(filter: RunFilter = {}, pageSize = 200): AsyncGenerator<RunSummary> {
+  /**
+   * Newest first by creation, at most `limit`. The server sorts by end, and knows no other order: so the youngest are
+   * found by narrowing the time of creation until a few pages hold them.
+   */
+  async list(filter: RunFilter = {}, limit = Infinity): Promise<RunSummary[]> {
     const client = await this.connections.temporal();
-    for await (const info of client.workflow.list({ query: visibilityQuery(filter), pageSize })) {
+    const from = await createdFrom(client, filter, limit);
+    const query = visibilityQuery(from ? { ...filter, createdFrom: from } : filter);
+    const found: RunSummary[] = [];
+    for await (const info of client.workflow.list({ query, pageSize: LIST_PAGE })) {
       const summary = summarise(info);
       // Terminated runs are open by their attributes; whoever filters by status means what is shown.
-      if (!filter.statuses || filter.statuses.includes(summary.status)) yield summary;
+      if (!filter.statuses || filter.statuses.includes(summary.status)) found.push(summary);
     }
+    found.sort((a, b) => b.createdAt.getTime() - a.createdAt.getTime() || (a.name < b.name ? -1 : 1));
+    return found.slice(0, limit);
   }
 
   /** @throws RunNotFound */
@@ -240,6 +254,31 @@ function randomSuffix(): string {
   const random = crypto.getRandomValues(new Uint32Array(RUN_SUFFIX_LENGTH));
   return Array.from(random, (value) => RUN_SUFFIX_ALPHABET[value % RUN_SUFFIX_ALPHABET.length]).join('');
 }
+
+/** A time of creation behind which lie at least `limit` runs, and not many more; `undefined` when all may be read. */
+async function createdFrom(client: Client, filter: RunFilter, limit: number): Promise<Date | undefined> {
+  if (limit === Infinity) return undefined;
+  const countFrom = async (from: Date | undefined): Promise<number> =>
+    (await client.workflow.count(visibilityQuery(from ? { ...filter, createdFrom: from } : filter))).count;
+  if ((await countFrom(filter.createdFrom)) <= Math.max(limit, LIST_PAGE)) return filter.createdFrom;
+  let enough = filter.createdFrom?.getTime() ?? Date.now() - HISTORY_MS;
+  let tooFew = Date.now();
+  for (let step = 0; step < MAX_BISECTIONS; step++) {
+    const middle = (enough + tooFew) / 2;
+    const count = await countFrom(new Date(middle));
+    if (count < limit) tooFew = middle;
+    else enough = middle;
+    if (count >= limit && count <= Math.max(limit, LIST_PAGE)) break;
+  }
+  return new Date(enough);
+}
+
+/** One page holds what nearly every list needs. */
+const LIST_PAGE = 200;
+/** Twice the time that an ended run is kept: running ones may be older. */
+const HISTORY_MS = 2 * HISTORY_DAYS * 86_400_000;
+/** Enough to tell milliseconds apart. */
+const MAX_BISECTIONS = 32;
 
 function visibilityQuery(filter: RunFilter): string {
   // Rejected runs never had a status: they take no place in any list.
