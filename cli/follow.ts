@@ -1,6 +1,7 @@
 /** Follows a run to its end: what happens to it on stderr, its logs on stdout. */
 import type { PullProgress } from '../activities/contract.ts';
 import type { RunDetails } from '../client/index.ts';
+import { failureClass } from '../core/failures.ts';
 import { isTerminal } from '../core/run-status.ts';
 import type { CliContext, Mcli } from './context.ts';
 import { EXIT, problemsOf, renderProblem } from './errors.ts';
@@ -64,6 +65,8 @@ function conclude(context: CliContext, run: RunDetails): number {
   const words = run.status === 'STOPPED' ? 'was stopped' : 'failed';
   context.say(`✗ Run ${run.name} ${words}: ${statusWithReason(run)}`);
   context.say(`  why: ${run.message}`);
+  const hint = run.failure && failureClass(run.failure).hint;
+  if (hint) context.say(`  fix: ${hint}`);
   return run.status === 'STOPPED' ? EXIT.stopped : EXIT.failed;
 }
 

@@ -5,6 +5,7 @@ import type { Client } from '@temporalio/client';
 import { decodeFromPayloadsAtIndex } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import type { temporal } from '@temporalio/proto';
 import type { Construction } from '../activities/contract.ts';
+import type { FailureType } from '../core/failures.ts';
 import type { RunInput, RunOutcome } from '../core/run.ts';
 import type { ResourceRequest } from '../core/run-spec.ts';
 import { isTerminal } from '../core/run-status.ts';
@@ -37,6 +38,8 @@ export interface RunDetails {
   /** One sentence on the last thing that went wrong, or on how the run ended; empty while all is well. */
   readonly message: string;
   readonly exitCode?: number;
+  /** How the run ended, in the closed table of `core/failures.ts`; absent when it completed or still lives. */
+  readonly failure?: FailureType;
   readonly resumption: number;
   readonly nodes: readonly string[];
   readonly lifecycle: readonly LifecycleStep[];
@@ -146,8 +149,9 @@ export class RunHistory {
     }
   }
 
-  private conclude({ message, exitCode }: RunOutcome): void {
+  private conclude({ message, exitCode, failure }: RunOutcome): void {
     this.details.message = message;
+    if (failure !== undefined) this.details.failure = failure;
     if (exitCode !== undefined) this.details.exitCode = exitCode;
   }
 

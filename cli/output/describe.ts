@@ -1,5 +1,6 @@
 /** `mcli describe run`: metadata, lifecycle and submitted YAML, as the page shows them. */
 import type { LifecycleStep, RunDetails } from '../../client/index.ts';
+import { failureClass } from '../../core/failures.ts';
 import { statusWithReason } from './runs.ts';
 import { alignColumns, renderTable } from './table.ts';
 import type { Column } from './table.ts';
@@ -32,6 +33,8 @@ function metadata(run: RunDetails): string {
     ['Status', statusWithReason(run)],
   ];
   if (run.message) rows.push(['Reason', run.message]);
+  const hint = run.failure && failureClass(run.failure).hint;
+  if (hint) rows.push(['Next Step', hint]);
   if (run.exitCode !== undefined) rows.push(['Exit Code', String(run.exitCode)]);
   for (const [key, value] of Object.entries(input.spec.metadata)) rows.push([key, JSON.stringify(value)]);
   return alignColumns(rows.map(([name, value]) => [name.padEnd(PAGE_LABEL_WIDTH), value]));
@@ -69,6 +72,7 @@ export function descriptionAsJson(run: RunDetails): Record<string, unknown> {
     status: run.status,
     reason: run.reason || null,
     message: run.message || null,
+    failure: run.failure ?? null,
     exitCode: run.exitCode ?? null,
     resumption: run.resumption,
     cluster: resources?.cluster ?? null,
