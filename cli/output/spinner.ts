@@ -1,24 +1,45 @@
-/** One line that moves while something lasts. */
+/**
+ * One line that moves while something lasts. Of our own, because the spinners on npm end the process at Ctrl-C, where
+ * mcli has to say that the run goes on.
+ */
+import { clearLine, cursorTo } from 'node:readline';
 import type { Writable } from 'node:stream';
-import yoctoSpinner from 'yocto-spinner';
 
 export interface Spinner {
   text(line: string): void;
   stop(): void;
 }
 
+const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
+const FRAME_MS = 100;
+const DEFAULT_COLUMNS = 80;
+
 export function startSpinner(stream: Writable): Spinner {
-  const width = (): number =>
-    'columns' in stream && typeof stream.columns === 'number' ? stream.columns : 80;
-  const spinner = yoctoSpinner({ stream: stream as NodeJS.WriteStream }).start();
+  let line = '';
+  let frame = 0;
+  const erase = (): void => {
+    cursorTo(stream, 0);
+    clearLine(stream, 0);
+  };
+  const draw = (): void => {
+    frame = (frame + 1) % FRAMES.length;
+    erase();
+    // A wrapped line would leave its first half behind with every turn.
+    stream.write(`${FRAMES[frame]} ${line}`.slice(0, columnsOf(stream) - 1));
+  };
+  const timer = setInterval(draw, FRAME_MS);
   return {
-    text: (line) => {
-      // A wrapped line would leave its first half behind with every turn.
-      spinner.text =
-        line.length > width() - SPINNER_COLUMNS ? `${line.slice(0, width() - SPINNER_COLUMNS - 1)}…` : line;
+    text: (text) => {
+      line = text;
+      draw();
     },
-    stop: () => void spinner.stop(),
+    stop: () => {
+      clearInterval(timer);
+      erase();
+    },
   };
 }
 
-const SPINNER_COLUMNS = 3;
+function columnsOf(stream: Writable): number {
+  return 'columns' in stream && typeof stream.columns === 'number' ? stream.columns : DEFAULT_COLUMNS;
+}
