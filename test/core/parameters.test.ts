@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -131,7 +131,10 @@ function dumpable(): fc.Arbitrary<unknown> {
       'a: b',
     ),
   );
-  const string = fc.array(line, { maxLength: 4 }).map((lines) => lines.join('\n'));
+  // Raw line separators are refused: YAML 1.1 breaks lines there, and no one sees it.
+  const string = fc
+    .array(line, { maxLength: 4 })
+    .map((lines) => lines.join('\n').replaceAll(/[\u2028\u2029]/g, '.'));
   const scalar = fc.oneof(
     string,
     fc.integer(),
@@ -141,7 +144,7 @@ function dumpable(): fc.Arbitrary<unknown> {
   );
   return fc.letrec((tie) => ({
     node: fc.oneof({ depthSize: 'small' }, scalar, fc.array(tie('node'), { maxLength: 4 }), tie('map')),
-    map: fc.dictionary(fc.oneof(line, string), tie('node'), { maxKeys: 5, noNullPrototype: true }),
+    map: fc.dictionary(string, tie('node'), { maxKeys: 5, noNullPrototype: true }),
   })).map;
 }
 
@@ -191,7 +194,7 @@ function traps(): Record<string, string> {
     unicode: 'a: é\nb: 日本語\nc: 😀\nd: "😀"\ne: \'ü😀\'\nf: "\u00a0"\ng: \u00a0x\nh: \ufeffx\nÄ: ß',
     'flow collections':
       'a: [1, [2, {b: c}], {}, []]\nb: {a, b: 1, "c":2, ? d : e}\nc: [a: 1, b]\nd: [\n  1,\n  # comment\n  2\n  ]\ne: [a b, "c, d", http://x/y]\nf: {a:1, b:}\ng: [1:30, 1e-4]',
-    'text with marks in it': `a: s3://bucket/x\nb: a#b\nc: a:b\nd: -x\ne: ...x\nf: a, b\ng: "a: b"\nh: 'a # b'\ni: x's\nj: <<x\nk: ==\nm: .\nn: -.\no: ${'${x}'}\np: a [b]\nq: 50%\nr: a&b *c\ns: "-"\nt: '---'\nu: ?x\nv: :x\nw: a  b`,
+    'text with marks in it': `a: s3://bucket/x\nb: a#b\nc: a:b\nd: -x\ne: ...x\nf: a, b\ng: "a: b"\nh: 'a # b'\ni: x's\nj: <<x\nk: ==\nm: .\nn: -.\no: \${x}\np: a [b]\nq: 50%\nr: a&b *c\ns: "-"\nt: '---'\nu: ?x\nv: :x\nw: a  b`,
     comments: '# one\na: 1 # two\n# three\nb: # four\n  c: 2\n  # five\nd:\n- 1\n# six\n- 2',
     'lists in lists': 'a:\n- - 1\n  - 2\n- - - x\n- a: 1\n  b:\n  - c\n-\n- []\n- ? x\n  : y\n-\n  - z',
     'keys with an underscore in front': '_a: 1\n__b: {_c: 2}',
