@@ -3,7 +3,7 @@
  * network, so the end of an activity has two meanings: stopped, when the workflow asked for it, and detached in every
  * other case (agent shut down, heartbeat lost, activity paused), where the next attempt attaches again.
  */
-import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
+import { ApplicationFailure, CancelledFailure, Context, log } from '@temporalio/activity';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FailureType, RunFailure } from '../core/failures.ts';
 import { DockerError } from './docker.ts';
@@ -73,6 +73,7 @@ function finalFailure(error: unknown): Error {
   if (error instanceof ApplicationFailure || error instanceof CancelledFailure) return error;
   const type: FailureType = error instanceof DockerError ? 'DockerError' : 'AgentError';
   const said = asError(error).message;
+  log.error('An activity failed that should not', { error: asError(error) });
   const message =
     type === 'DockerError' ? `Docker on the node failed: ${said}` : `The node agent failed: ${said}`;
   return runFailure({ type, message }, error);

@@ -91,11 +91,15 @@ const REQUEST_TIMEOUT_MS = 60_000;
 /** @param host as in DOCKER_HOST; the local socket when absent. */
 export function createDocker(host?: string): Docker {
   const dockerode = new Dockerode(connection(host));
+  // Asked once: it costs the daemon tens of milliseconds, and every pull wants to know.
+  let machine: ReturnType<Docker['machine']> | undefined;
   return {
-    async machine() {
-      const info = (await asked(dockerode.info())) as { OSType: string; MemTotal: number };
-      const version = await asked(dockerode.version());
-      return { platform: `${info.OSType}/${version.Arch}`, memoryBytes: info.MemTotal };
+    machine() {
+      machine ??= describeMachine(dockerode).catch((error: unknown) => {
+        machine = undefined;
+        throw error;
+      });
+      return machine;
     },
 
     async image(name) {
@@ -176,6 +180,12 @@ export function createDocker(host?: string): Docker {
       return (await asked(dockerode.getContainer(name).logs(limited))) as Readable;
     },
   };
+}
+
+async function describeMachine(dockerode: Dockerode): ReturnType<Docker['machine']> {
+  const info = (await asked(dockerode.info())) as { OSType: string; MemTotal: number };
+  const version = await asked(dockerode.version());
+  return { platform: `${info.OSType}/${version.Arch}`, memoryBytes: info.MemTotal };
 }
 
 function connection(host: string | undefined): Dockerode.DockerOptions {

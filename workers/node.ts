@@ -8,7 +8,13 @@ import { connect, credsAuthenticator } from '@nats-io/transport-node';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { Client } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
-import { makeTelemetryFilterString, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import {
+  DefaultLogger,
+  makeTelemetryFilterString,
+  NativeConnection,
+  Runtime,
+  Worker,
+} from '@temporalio/worker';
 import type { NodeSettings } from '../activities/container-config.ts';
 import { createContainerLogs } from '../activities/container-logs.ts';
 import { createContainerActivities } from '../activities/container.ts';
@@ -42,6 +48,8 @@ await serveNode(readNodeConfig(process.env));
 /** Runs until SIGTERM or SIGINT; servers that are away are waited for. */
 async function serveNode(config: NodeConfig): Promise<void> {
   Runtime.install({
+    // Failed commands and detached activities are warnings to the SDK, and everyday life here.
+    logger: new DefaultLogger('ERROR'),
     telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }) } },
   });
   watchParent();
