@@ -198,7 +198,7 @@ class Composer {
     const style = node.tag === '!' ? 'plain' : styleOf(node);
     const token = node.srcToken;
     const source = token !== undefined && 'source' in token ? token.source : '';
-    const text = textOf(node, style, source);
+    const text = textOf(node);
     const tagName = node.tag === '!' ? undefined : node.tag;
     const scalar: ScalarNode = {
       type: 'scalar',
@@ -366,11 +366,64 @@ function styleOf(node: Scalar): ScalarNode['style'] {
   return node.type === 'BLOCK_FOLDED' || node.type === 'BLOCK_LITERAL' ? 'block' : 'plain';
 }
 
-function textOf(node: Scalar, style: ScalarNode['style'], source: string): string {
-  const text = node.source ?? '';
-  // PyYAML adds no line end that the file does not have.
-  const endsWithoutBreak = style === 'block' && /\S[^\n]*$/.test(source) && text.endsWith('\n');
-  return endsWithoutBreak ? text.slice(0, -1) : text;
+function textOf(node: Scalar): string {
+  const token = node.srcToken;
+  const header =
+    token?.type === 'block-scalar'
+      ? token.props.find(({ type }) => type === 'block-scalar-header')
+      : undefined;
+  if (token?.type !== 'block-scalar' || header === undefined || !('source' in header))
+    return node.source ?? '';
+  return blockText(header.source, token.source, token.indent);
+}
+
+/**
+ * The text of a `|` or `>` block by PyYAML's rules, which differ from the library's at the edges: a line of nothing
+ * but spaces is text where it is longer than the indentation, and a last line without an end gets none.
+ */
+function blockText(header: string, source: string, parentIndent: number): string {
+  const lines = source.split(/\r?\n/);
+  const explicit = /[1-9]/.exec(header)?.[0];
+  const indent =
+    explicit === undefined ? blockIndent(lines, parentIndent) : Math.max(parentIndent, 0) + Number(explicit);
+  const stripped = lines.map((line) => line.replace(new RegExp(`^ {0,${indent}}`), ''));
+  const endsOpen = stripped.at(-1) !== '';
+  if (!endsOpen) stripped.pop();
+  const trailing = stripped.length - 1 - stripped.findLastIndex((line) => line !== '');
+  const content = stripped.slice(0, stripped.length - trailing);
+  const body = header.startsWith('>') ? fold(content) : content.join('\n');
+  if (content.length === 0) return header.includes('+') ? '\n'.repeat(trailing) : '';
+  if (header.includes('-') || endsOpen) return body;
+  return `${body}\n${header.includes('+') ? '\n'.repeat(trailing) : ''}`;
+}
+
+/** The column of the first text; lines of spaces before it count too. */
+function blockIndent(lines: readonly string[], parentIndent: number): number {
+  const first = lines.findIndex((line) => line.trimStart() !== '');
+  const head = first === -1 ? lines : lines.slice(0, first + 1);
+  return Math.max(parentIndent + 1, 1, ...head.map((line) => line.length - line.replace(/^ +/, '').length));
+}
+
+/** Single line ends become spaces, except next to lines that are indented further. */
+function fold(lines: readonly string[]): string {
+  const isText = (line: string): boolean => line !== '' && !/^[ \t]/.test(line);
+  let text = lines[0] ?? '';
+  let previous = lines[0] ?? '';
+  let breaks = 0;
+  for (const line of lines.slice(1)) {
+    if (line === '') {
+      breaks += 1;
+      continue;
+    }
+    // Empty lines ahead of the first text are kept as they are.
+    const started = previous !== '';
+    const folds = started && isText(previous) && isText(line);
+    text += folds ? (breaks === 0 ? ' ' : '\n'.repeat(breaks)) : '\n'.repeat(breaks + 1);
+    text += line;
+    previous = line;
+    breaks = 0;
+  }
+  return text;
 }
 
 function emptyAt(node: Node | null | undefined): { range: [number, number, number] } {
