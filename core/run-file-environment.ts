@@ -24,7 +24,7 @@ export function readEnvironment(
 ): Readonly<Record<string, string>> {
   if (field === undefined) return {};
   if (field.node.type === 'scalar') {
-    findings.refuse(field, wrongType(field, 'a mapping', 'env_variables:\n  KEY: value'));
+    findings.refuse(field, wrongType(field, 'a mapping', 'env_variables: {KEY: value}'));
     return {};
   }
   const pairs =
@@ -49,7 +49,7 @@ export function readMetadata(
 ): Readonly<Record<string, JsonValue>> {
   if (field === undefined) return {};
   if (field.node.type !== 'map') {
-    findings.refuse(field, wrongType(field, 'a mapping', 'metadata:\n  key: value'));
+    findings.refuse(field, wrongType(field, 'a mapping', 'metadata: {key: value}'));
     return {};
   }
   const entries = mapFields(field.path, field.node);
@@ -92,7 +92,7 @@ function readList(findings: Findings, field: Field): { readonly name: string; re
   const seen = new Set<string>();
   return listItems(field).flatMap((item) => {
     if (item.node.type !== 'map') {
-      findings.refuse(item, wrongType(item, 'a mapping', '- key: KEY\n  value: text'));
+      findings.refuse(item, wrongType(item, 'a mapping', '- {key: KEY, value: text}'));
       return [];
     }
     const reader = new FieldReader(findings, item, item.node);

@@ -85,9 +85,14 @@ export class FieldReader {
     return found.find((field) => field !== undefined);
   }
 
+  /** The names of the fields that nobody has asked for yet. */
+  unasked(): string[] {
+    return [...this.fields.keys()].filter((name) => !this.asked.has(name));
+  }
+
   /** Warns of every field that nobody asked for: `describe` makes the sentence. */
   warnUnknown(describe: (name: string, path: string, asked: readonly string[]) => string): void {
-    const unasked = [...this.fields.values()].filter(({ name }) => !this.asked.has(name));
+    const unasked = this.unasked().flatMap((name) => this.fields.get(name) ?? []);
     for (const { name, path, keyOffset } of [...unasked, ...this.strangers]) {
       this.findings.warn({ path, offset: keyOffset }, describe(name, path, [...this.asked]));
     }
@@ -113,7 +118,7 @@ export class FieldReader {
     const field = this.get(name);
     if (field === undefined) return undefined;
     if (field.node.type === 'map') return new FieldReader(this.findings, field, field.node);
-    return this.findings.refuse(field, wrongType(field, 'a mapping', `${name}:\n  key: value`));
+    return this.findings.refuse(field, wrongType(field, 'a mapping', `${name}: {key: value}`));
   }
 }
 
@@ -201,7 +206,11 @@ export function readBoolean(findings: Findings, field: Field | undefined): boole
 export function readTextList(findings: Findings, field: Field | undefined): readonly string[] | undefined {
   if (field === undefined) return undefined;
   const { node } = field;
-  if (node.type !== 'seq') return findings.refuse(field, wrongType(field, 'a list', `- ${shown(node)}`));
+  if (node.type !== 'seq')
+    return findings.refuse(
+      field,
+      wrongType(field, 'a list', `[${node.type === 'scalar' ? node.text : 'text'}]`),
+    );
   return listItems(field).flatMap((item) => {
     if (!isNull(item.node)) return readText(findings, item) ?? [];
     findings.refuse(item, { message: `${item.path} is empty` });

@@ -16,7 +16,7 @@ export function readIntegrations(findings: Findings, field: Field | undefined): 
   if (field.node.type !== 'seq') {
     findings.refuse(
       field,
-      wrongType(field, 'a list of mappings', '- integration_type: pip_packages\n  packages: [numpy]'),
+      wrongType(field, 'a list of mappings', '- {integration_type: pip_packages, packages: [numpy]}'),
     );
     return [];
   }

@@ -7,8 +7,10 @@ import { MAX_RUN_NAME_LENGTH } from './naming.ts';
 import { parsePriority, PRIORITIES } from './priority.ts';
 import { readEnvironment, readMetadata } from './run-file-environment.ts';
 import {
+  type Field,
   FieldReader,
   Findings,
+  mapFields,
   readNumber,
   readText,
   readWholeNumber,
@@ -19,9 +21,15 @@ import { readExperimentTracker, readIntegrations } from './run-file-integrations
 import { applyOverrides, type OverriddenText, type RunOverrides } from './run-overrides.ts';
 import type { LocatedProblem, Warning } from './run-problem.ts';
 import type { ComputeRequest, RunSpec, SchedulingRequest } from './run-spec.ts';
-import { didYouMean } from './suggest.ts';
-import { mapFields, type Field } from './run-file-fields.ts';
-import { type ContentNode, type MapNode, readYaml, shorten, type YamlProblem } from './run-yaml.ts';
+import { closest, didYouMean } from './suggest.ts';
+import {
+  type ContentNode,
+  type MapNode,
+  readYaml,
+  shorten,
+  type YamlFile,
+  type YamlProblem,
+} from './run-yaml.ts';
 import { yamlText } from './run-yaml-text.ts';
 
 export type RunFileResult =
@@ -32,7 +40,12 @@ export type RunFileResult =
       readonly submittedYaml: string;
       readonly warnings: readonly Warning[];
     }
-  | { readonly ok: false; readonly problems: readonly LocatedProblem[] };
+  | {
+      readonly ok: false;
+      readonly problems: readonly LocatedProblem[];
+      /** A misspelt field is often the reason of a problem. */
+      readonly warnings: readonly Warning[];
+    };
 
 /** Read, sent and kept in the history of the run; real files have some ten kilobytes. */
 export const MAX_RUN_FILE_BYTES = 512 * 1024;
@@ -43,34 +56,38 @@ export function readRunFile(
   options: { readonly overrides?: RunOverrides } = {},
 ): RunFileResult {
   const unfit = unfitText(text);
-  if (unfit !== undefined) return { ok: false, problems: [unfit] };
+  if (unfit !== undefined) return refused([unfit]);
   const original = readYaml(text);
-  if (original.syntaxProblems.length > 0) return { ok: false, problems: syntaxProblems(text, original) };
-  if (original.root?.type !== 'map') return { ok: false, problems: [notAMapping(text, original.root)] };
+  if (original.syntaxProblems.length > 0) return refused(syntaxProblems(text, original));
+  if (original.root?.type !== 'map') return refused([notAMapping(text, original.root)]);
   const overridden = applyOverrides(text, original.root, options.overrides ?? {});
-  return readOverridden(text, overridden);
+  return readOverridden({ text, file: original }, overridden);
 }
 
-function readOverridden(original: string, overridden: OverriddenText): RunFileResult {
-  const { root, syntaxProblems: broken, problems } = readYaml(overridden.text);
-  const locate = locator(original, overridden);
+function readOverridden(
+  original: { readonly text: string; readonly file: YamlFile },
+  overridden: OverriddenText,
+): RunFileResult {
+  // Nearly always no flag is given, and parsing is most of the work.
+  const read = overridden.text === original.text ? original.file : readYaml(overridden.text);
+  const { root, syntaxProblems: broken, problems } = read;
+  const locate = locator(original.text, overridden);
   if (root?.type !== 'map' || broken.length > 0) {
-    return {
-      ok: false,
-      problems: [...overridden.problems, ...broken.map((each) => locate({ path: '', ...each }))],
-    };
+    return refused([...overridden.problems, ...broken.map((each) => locate({ path: '', ...each }))]);
   }
   const findings = new Findings();
   const spec = readSpec(findings, root);
   const found = [...problems.map((each) => ({ path: '', ...each })), ...findings.problems];
   const located = [...overridden.problems, ...found.map(locate).toSorted(byPlace)];
-  if (spec === undefined || located.length > 0) return { ok: false, problems: located };
-  return {
-    ok: true,
-    spec,
-    submittedYaml: overridden.text,
-    warnings: findings.warnings.map(locate).toSorted(byPlace),
-  };
+  const warnings = findings.warnings.map(locate).toSorted(byPlace);
+  if (spec === undefined || located.length > 0) return refused(located, warnings);
+  return { ok: true, spec, submittedYaml: overridden.text, warnings };
+}
+
+/** The same mistake is told once, however often it was met in one place. */
+function refused(problems: readonly LocatedProblem[], warnings: readonly Warning[] = []): RunFileResult {
+  const distinct = new Map(problems.map((each) => [`${each.line ?? each.path}:${each.message}`, each]));
+  return { ok: false, problems: [...distinct.values()], warnings };
 }
 
 /** What is seen before a word is read. */
@@ -95,7 +112,7 @@ function unfitText(text: string): LocatedProblem | undefined {
 }
 
 /** With what else is wrong ahead of the first error; behind it, nothing can be told. */
-function syntaxProblems(text: string, file: ReturnType<typeof readYaml>): LocatedProblem[] {
+function syntaxProblems(text: string, file: YamlFile): LocatedProblem[] {
   const firstOffset = Math.min(...file.syntaxProblems.map(({ offset }) => offset));
   const ahead = file.problems.filter(({ offset }) => offset < firstOffset);
   const findings = new Findings();
@@ -107,7 +124,7 @@ function syntaxProblems(text: string, file: ReturnType<typeof readYaml>): Locate
   return [...all, ...fields].map((each) => locator(text, undefined)(each)).toSorted(byPlace);
 }
 
-function isMissing(file: ReturnType<typeof readYaml>, path: string): boolean {
+function isMissing(file: YamlFile, path: string): boolean {
   return file.root?.type === 'map' && !mapFields('', file.root).some((field) => path.startsWith(field.path));
 }
 
@@ -321,7 +338,7 @@ function readParameters(file: FieldReader): string {
   const field = file.get('parameters');
   if (field === undefined) return '{}\n';
   if (field.node.type !== 'map' || field.node.tag === 'set') {
-    file.findings.refuse(field, wrongType(field, 'a mapping', 'parameters:\n  key: value'));
+    file.findings.refuse(field, wrongType(field, 'a mapping', 'parameters: {key: value}'));
     return '{}\n';
   }
   return yamlText(field.node);
@@ -396,9 +413,10 @@ function unknownTopLevel(name: string): string {
 }
 
 function missing(file: FieldReader, name: string, example: string): undefined {
+  const meant = closest(name, file.unasked());
   return file.findings.refuse(file.get(name) ?? { path: name, offset: file.offset }, {
     message: `The file has no ${name}`,
-    fix: `add ${name}: ${example}`,
+    fix: meant === undefined ? `add ${name}: ${example}` : `rename ${meant} to ${name}`,
   });
 }
 
@@ -410,7 +428,8 @@ function locator(
   return ({ offset, otherOffset, path, message, ...rest }) => {
     const origin = overridden?.locate(offset) ?? { offset };
     if ('flag' in origin) {
-      const named = path === '' ? `${origin.flag}: ${message}` : message.replaceAll(path, origin.flag);
+      const isSubject = path !== '' && message.startsWith(path);
+      const named = isSubject ? `${origin.flag}${message.slice(path.length)}` : `${origin.flag}: ${message}`;
       return { path: origin.flag, message: named, ...rest };
     }
     if (otherOffset === undefined) return { path, ...placeOf(original, origin.offset), message, ...rest };

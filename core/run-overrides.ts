@@ -115,9 +115,7 @@ class Planner {
       return this.giveUp(flag, `the value carries the anchor &${node.anchor}, which other places use`);
     }
     const [start, end] = this.extent(entry);
-    const before = this.text.slice(start - 1, start) === ':' ? ' ' : '';
-    const after = this.text.slice(start, end).endsWith('\n') ? '\n' : '';
-    this.replacements.push({ start, end, pieces: [{ text: `${before}${value}${after}`, flag }] });
+    this.replacements.push({ start, end, pieces: this.spaced(start, end, [{ text: value, flag }]) });
   }
 
   /** A block list starts below its key, and its replacement stands beside it. */
@@ -149,8 +147,17 @@ class Planner {
     if (value.type === 'map') return this.addTo(value, pieces);
     // An empty value is filled in; what is of another type is refused when the file is read.
     if (value.type !== 'scalar' || value.value.kind !== 'null') return [];
-    const space = this.text.slice(value.start - 1, value.start) === ':' ? [{ text: ' ' }] : [];
-    return [{ start: value.start, end: value.end, pieces: [...space, ...braced(pieces)] }];
+    return [
+      { start: value.start, end: value.end, pieces: this.spaced(value.start, value.end, braced(pieces)) },
+    ];
+  }
+
+  /** Between a colon and a comment, with the white space that an empty value did not need. */
+  private spaced(start: number, end: number, pieces: readonly Piece[]): Piece[] {
+    const before = this.text.slice(start - 1, start) === ':' ? ' ' : '';
+    const lineEnd = this.text.slice(start, end).endsWith('\n') ? '\n' : '';
+    const after = this.text.slice(end, end + 1) === '#' && lineEnd === '' ? ' ' : lineEnd;
+    return [{ text: before }, ...pieces, { text: after }];
   }
 
   /** Entries for a mapping that is there; `whole` are pieces that make up one entry. */

@@ -90,7 +90,10 @@ export function readYaml(text: string): YamlFile {
     prettyErrors: false,
     logLevel: 'silent',
   });
-  const syntaxProblems = [...unreadableCharacters(text), ...document.errors.map(syntaxProblem)];
+  const syntaxProblems = [
+    ...unreadableCharacters(text),
+    ...document.errors.map((error) => syntaxProblem(text, error)),
+  ];
   const composer = new Composer();
   const root = document.contents === null ? undefined : composer.compose(document.contents, false);
   return {
@@ -508,7 +511,20 @@ interface LibraryError {
 }
 
 /** The library's words, or plainer ones where people meet the error often. */
-function syntaxProblem({ code, message, pos }: LibraryError): YamlProblem {
+function syntaxProblem(text: string, { code, message, pos }: LibraryError): YamlProblem {
+  const quote = /^Missing closing (["'])/.exec(message)?.[1];
+  if (quote !== undefined) {
+    // The library notices at the end of the file; what has to be mended is where the quote opens.
+    const offset = Math.max(0, text.lastIndexOf(quote, pos[0] - 1));
+    return { offset, message: `This ${quote} is never closed`, fix: `close it with another ${quote}` };
+  }
+  if (code === 'BAD_INDENT' && message.startsWith('Flow')) {
+    return {
+      offset: pos[0],
+      message: 'The bracket ahead of this place is not closed, or its lines are not indented',
+      fix: 'close it, and indent its lines further than its key',
+    };
+  }
   return { offset: pos[0], ...(PLAINER[code] ?? { message }) };
 }
 

@@ -11,9 +11,7 @@ export function closest(word: string, candidates: readonly string[]): string | u
       candidate.length >= 3 &&
       (candidate.startsWith(target) || target.startsWith(candidate)),
   );
-  const match =
-    closestMatch(target, [...known.keys()], { maxDistance: Math.max(1, Math.floor(word.length / 3)) }) ??
-    extended;
+  const match = closestMatch(target, [...known.keys()], { maxDistance: slips(target) }) ?? extended;
   return match === undefined ? undefined : known.get(match);
 }
 
@@ -21,6 +19,11 @@ export function closest(word: string, candidates: readonly string[]): string | u
 export function didYouMean(word: string, candidates: readonly string[]): string {
   const match = closest(word, candidates);
   return match === undefined ? '' : ` (did you mean ${match}?)`;
+}
+
+/** Two letters swapped count as two slips. */
+function slips(word: string): number {
+  return word.length < 4 ? 1 : Math.max(2, Math.floor(word.length / 3));
 }
 
 /** `gpuType`, `gpu-type` and `gpu_type` are the same word. */
