@@ -62,7 +62,7 @@ function gpuType(name: string, memoryMiB: number): string {
   const model = words[0] ?? 'unknown';
   const sizes = SIZES_GB[model];
   if (sizes === undefined) return words.slice(1).includes('ti') ? `${model}ti` : model;
-  const memoryGb = (memoryMiB * 1_048_576) / 1e9;
+  const memoryGb = memoryMiB / 1024;
   const size = sizes.toSorted((a, b) => Math.abs(a - memoryGb) - Math.abs(b - memoryGb))[0];
   return `${model}_${size}gb`;
 }
