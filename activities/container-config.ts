@@ -27,7 +27,7 @@ export interface NodeSettings {
   readonly memoryBytes: number;
 }
 
-export const COMMAND_PATH = `${CONFIG_DIR}/command.sh`;
+const COMMAND_PATH = `${CONFIG_DIR}/command.sh`;
 const CA_BUNDLE_PATH = `${CONFIG_DIR}/ca-bundle.pem`;
 /** The program of the container: what it does is decided by the file that is put here before a start. */
 const ENTRY_PATH = `${CONFIG_DIR}/entry.sh`;
@@ -94,7 +94,7 @@ const RAISED_LIMITS = [
 ];
 
 /** Later ones win: the node's, the platform's, the trackers', the user's. */
-export function containerEnvironment(input: RankExecution, settings: NodeSettings): Record<string, string> {
+function containerEnvironment(input: RankExecution, settings: NodeSettings): Record<string, string> {
   const { spec } = input;
   const attached = settings.attachGpus && input.gpuIds.length > 0;
   return {

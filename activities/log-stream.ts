@@ -48,7 +48,7 @@ const DUPLICATE_WINDOW_MS = 1000;
 const HISTORY_MS = HISTORY_DAYS * 24 * 60 * 60 * 1000;
 
 /** Creates the stream where it is missing; one that an operator made with other limits or replicas stays as it is. */
-export async function ensureLogStream(manager: JetStreamManager): Promise<void> {
+async function ensureLogStream(manager: JetStreamManager): Promise<void> {
   try {
     await manager.streams.info(LOG_STREAM);
   } catch (error) {

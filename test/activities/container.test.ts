@@ -14,6 +14,7 @@ import {
   shutDown,
   stop,
 } from '../support/docker.ts';
+import { loadImage, removeImages } from '../support/registry.ts';
 import type { TestNats } from '../support/nats.ts';
 import { startNats } from '../support/nats.ts';
 
@@ -115,6 +116,22 @@ describe('the command', () => {
     const rank = tracked('python3 -c "x = bytearray(300 * 1024 * 1024)"');
     const exit = await execute(rank, { memoryBytes: 128 * 1024 ** 2 });
     expect(exit).toMatchObject({ oomKilled: true, exitCode: 137 });
+  });
+});
+
+describe('an image', () => {
+  it('without bash is told apart from a command that bash does not know', async () => {
+    const image = 'mcli-test/without-bash:1';
+    await loadImage(image, 10);
+    try {
+      const outcome = execute(tracked('true', { image })).catch((error: unknown) => error);
+      expect(await outcome).toMatchObject({
+        type: 'ImageWithoutBash',
+        message: 'Image mcli-test/without-bash:1 has no bash, which runs the command.',
+      });
+    } finally {
+      await removeImages([image]);
+    }
   });
 });
 

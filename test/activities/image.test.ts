@@ -5,7 +5,7 @@ import type { PulledImage, PullProgress } from '../../activities/contract.ts';
 import { classifyPullError, createImageActivities } from '../../activities/image.ts';
 import { anAttempt, aRank, docker, eventually, stop } from '../support/docker.ts';
 import type { TestRegistry, Throttle } from '../support/registry.ts';
-import { pushImage, startRegistry, throttle } from '../support/registry.ts';
+import { pushImage, removeImages, startRegistry, throttle } from '../support/registry.ts';
 
 const MEBIBYTE = 1024 ** 2;
 let registry: TestRegistry;
@@ -23,8 +23,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await Promise.all(proxies.map((proxy) => proxy.dispose()));
   await registry.dispose();
-  const names = [...pulled];
-  await promisify(execFile)('docker', ['rmi', '-f', ...names]).catch(() => undefined);
+  await removeImages([...pulled]);
 }, 60_000);
 
 async function proxied(bytesPerSecond: number): Promise<Throttle> {

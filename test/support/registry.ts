@@ -92,7 +92,17 @@ export async function throttle(upstream: string, bytesPerSecond: number): Promis
 }
 
 /** Puts an image with one layer of random bytes into the registry, under this name and nowhere else. */
-export async function pushImage(name: string, bytes: number, architecture = 'amd64'): Promise<void> {
+export async function pushImage(name: string, bytes: number, architecture?: string): Promise<void> {
+  try {
+    await loadImage(name, bytes, architecture);
+    await run('docker', ['push', name]);
+  } finally {
+    await removeImages([name]);
+  }
+}
+
+/** Makes an image on this machine that holds one file of random bytes, and so no bash. */
+export async function loadImage(name: string, bytes: number, architecture = 'amd64'): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'mcli-test-image-'));
   try {
     const layer = await tarOf({ data: randomBytes(bytes) });
@@ -106,11 +116,14 @@ export async function pushImage(name: string, bytes: number, architecture = 'amd
     });
     await writeFile(join(folder, 'image.tar'), saved);
     await run('docker', ['load', '-i', join(folder, 'image.tar')]);
-    await run('docker', ['push', name]);
   } finally {
-    await run('docker', ['rmi', '-f', name]).catch(() => undefined);
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** Names that are not there are passed over. */
+export async function removeImages(names: readonly string[]): Promise<void> {
+  await run('docker', ['rmi', '-f', ...names]).catch(() => undefined);
 }
 
 async function tarOf(files: Record<string, Buffer>): Promise<Buffer> {
