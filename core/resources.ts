@@ -17,10 +17,7 @@ export type ResolvedResources =
   | { readonly ok: true; readonly resources: ResourceRequest; readonly warnings: readonly string[] }
   | { readonly ok: false; readonly problems: readonly Problem[] };
 
-export function resolveResources(
-  spec: RunSpec,
-  clusters: readonly ClusterInventory[],
-): ResolvedResources {
+export function resolveResources(spec: RunSpec, clusters: readonly ClusterInventory[]): ResolvedResources {
   const wish = readWish(spec.compute, clusters);
   if ('message' in wish) return refuse(wish);
   const candidates = candidateClusters(spec.compute, clusters);
@@ -205,7 +202,10 @@ function explainNoFit(name: string, wish: Wish, candidates: readonly ClusterInve
 }
 
 function fixNoFit(wish: Wish, candidates: readonly ClusterInventory[]): string {
-  if (wish.kind === 'cpu') return 'lower compute.nodes, or ask for GPUs';
+  if (wish.kind === 'cpu') return 'lower compute.nodes, or pick another cluster (mcli get clusters)';
+  if (candidates.every(({ nodes }) => gpuTypes(nodes).length === 0)) {
+    return 'set compute.gpus or --gpus to 0 for a run without GPUs';
+  }
   const smaller = (wish.gpus ?? 0) - 1;
   const below = largestFit(wish, candidates, smaller);
   const lower = below === undefined ? 'lower compute.gpus' : `lower compute.gpus, for instance to ${below}`;

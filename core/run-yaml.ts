@@ -88,7 +88,6 @@ export function readYaml(text: string): YamlFile {
     uniqueKeys: false,
     keepSourceTokens: true,
     prettyErrors: false,
-    logLevel: 'silent',
   });
   const syntaxProblems = [
     ...unreadableCharacters(text),
