@@ -193,7 +193,7 @@ export function readNumber(findings: Findings, field: Field, expected: string): 
 }
 
 /** Also from text: SDK users pass `'False'`. */
-export function readBoolean(findings: Findings, field: Field | undefined): boolean | undefined {
+function readBoolean(findings: Findings, field: Field | undefined): boolean | undefined {
   if (field === undefined) return undefined;
   const { node } = field;
   if (node.type === 'scalar') {
@@ -203,7 +203,7 @@ export function readBoolean(findings: Findings, field: Field | undefined): boole
   return findings.refuse(field, wrongType(field, 'true or false', undefined));
 }
 
-export function readTextList(findings: Findings, field: Field | undefined): readonly string[] | undefined {
+function readTextList(findings: Findings, field: Field | undefined): readonly string[] | undefined {
   if (field === undefined) return undefined;
   const { node } = field;
   if (node.type !== 'seq')

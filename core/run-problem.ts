@@ -8,7 +8,7 @@ export interface Problem {
 }
 
 /** Where in a run file something stands. */
-export interface Location {
+interface Location {
   /** The field, as `compute.gpus` or `integrations[0].git_repo`; the flag, as `--gpus`, where one is to blame. */
   readonly path: string;
   /** Counted from 1; absent where a flag is to blame. */

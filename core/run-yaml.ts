@@ -49,12 +49,12 @@ export interface MapNode extends NodeBase {
   readonly entries: MapEntry[];
 }
 
-export interface SeqNode extends NodeBase {
+interface SeqNode extends NodeBase {
   readonly type: 'seq';
   readonly items: YamlNode[];
 }
 
-export interface AliasNode extends NodeBase {
+interface AliasNode extends NodeBase {
   readonly type: 'alias';
   readonly target: ContentNode;
 }
@@ -337,7 +337,7 @@ class Composer {
   }
 }
 
-export function isMerge(entry: MapEntry): boolean {
+function isMerge(entry: MapEntry): boolean {
   return entry.key.type === 'scalar' && entry.key.value.kind === 'merge';
 }
 
