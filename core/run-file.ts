@@ -248,8 +248,10 @@ function readCommand(file: FieldReader): string | undefined {
 function readCompute(file: FieldReader): ComputeRequest {
   const { findings } = file;
   const compute = file.map('compute');
-  const field = (name: string, legacy: readonly string[] = []): Field | undefined =>
-    compute?.get(name) ?? withOlderName(file, `compute.${name}`, undefined, legacy);
+  const field = (name: string, legacy: readonly string[] = []): Field | undefined => {
+    const older = withOlderName(file, `compute.${name}`, undefined, legacy);
+    return compute?.get(name) ?? older;
+  };
   const cluster = readText(findings, field('cluster', ['cluster', 'platform']));
   const instance = readText(findings, field('instance'));
   const nodes = readWholeNumber(findings, field('nodes'), 1);
@@ -413,7 +415,10 @@ function unknownTopLevel(name: string): string {
 }
 
 function missing(file: FieldReader, name: string, example: string): undefined {
-  const meant = closest(name, file.unasked());
+  const meant = closest(
+    name,
+    file.unasked().filter((each) => !TODAYS_FIELDS.includes(each)),
+  );
   return file.findings.refuse(file.get(name) ?? { path: name, offset: file.offset }, {
     message: `The file has no ${name}`,
     fix: meant === undefined ? `add ${name}: ${example}` : `rename ${meant} to ${name}`,

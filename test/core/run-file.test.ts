@@ -73,10 +73,13 @@ describe('oddities of real files are accepted', () => {
   });
 
   test('the compute section wins over older names', () => {
-    expect(specOf(`${HEAD}gpu_num: 1\ncluster: old\ncompute: {gpus: 8}\n`).compute).toEqual({
-      cluster: 'old',
-      gpus: 8,
-    });
+    const { spec, warnings } = read(`${HEAD}gpu_num: 1\ncluster: old\ncompute: {gpus: 8}\n`);
+    expect(spec.compute).toEqual({ cluster: 'old', gpus: 8 });
+    expect(warnings).toEqual([
+      '4: gpu_num is deprecated: use compute.gpus',
+      '5: cluster is deprecated: use compute.cluster',
+    ]);
+  });
   });
 
   test('entrypoint instead of command', () => {
@@ -309,6 +312,18 @@ image: again
     ],
   ])('%s is told', (_, text, message) => {
     expect(problemsOf(text).join('\n')).toContain(message);
+  });
+
+  test('a misspelt field is named where its right name is missing', () => {
+    const result = readRunFile('nmae: x\nimage: bash\ncommnd: y\n');
+    expect(result.ok ? [] : result.problems.map(({ fix }) => fix)).toEqual([
+      'rename nmae to name',
+      'rename commnd to command',
+    ]);
+    expect(result.warnings.map(({ message }) => message)).toEqual([
+      'Unknown field nmae is not used (did you mean name?)',
+      'Unknown field commnd is not used (did you mean command?)',
+    ]);
   });
 
   test('a file that is too large is not read at all', () => {
