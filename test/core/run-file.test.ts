@@ -80,7 +80,6 @@ describe('oddities of real files are accepted', () => {
       '5: cluster is deprecated: use compute.cluster',
     ]);
   });
-  });
 
   test('entrypoint instead of command', () => {
     expect(specOf('name: a\nimage: b\nentrypoint: run me\n').command).toBe('run me');
