@@ -153,6 +153,9 @@ export function createContainerActivities({ docker, logs, settings }: Dependenci
       const state = await docker.inspect(name);
       if (state?.status !== 'running') return { endedBy: 'not-running' };
       await docker.kill(name, 'SIGTERM');
+      // The kernel drops a signal that comes before the container's first process has asked for it.
+      const young = Date.now() - Date.parse(state.startedAt) < STARTING_MS;
+      if (young && !(await endsWithin(name, STARTING_MS))) await docker.kill(name, 'SIGTERM');
       if (await endsWithin(name, graceMs)) return { endedBy: 'SIGTERM' };
       await docker.kill(name, 'SIGKILL');
       // No limit: a process that the kernel can't end yet still holds its GPUs.
@@ -172,6 +175,9 @@ export function createContainerActivities({ docker, logs, settings }: Dependenci
     }
   }
 }
+
+/** Longer than the first processes of a container need to be ready for signals, also on a busy machine. */
+const STARTING_MS = 1_500;
 
 interface Phase {
   readonly phase: 'integrations' | 'command';

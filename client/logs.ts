@@ -34,7 +34,7 @@ export class Logs {
     const consumer = await this.consumer(selection);
     let left = consumer ? (await consumer.info(true)).num_pending : 0;
     if (!consumer || left === 0) return;
-    const messages = await consumer.consume({ max_messages: READ_AHEAD_MESSAGES });
+    const messages = await consumer.consume(CONSUME);
     for await (const message of messages) {
       yield chunkOf(message);
       left -= 1;
@@ -53,7 +53,7 @@ export class Logs {
       await new Promise((resolve) => setTimeout(resolve, NO_STREAM_POLL_MS));
       consumer = await this.consumer(selection);
     }
-    const messages = await consumer.consume({ max_messages: READ_AHEAD_MESSAGES });
+    const messages = await consumer.consume(CONSUME);
     const stop = (): void => messages.stop();
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
@@ -83,8 +83,12 @@ export class Logs {
 }
 
 const NO_STREAM_POLL_MS = 200;
-/** Messages are up to 256 KiB: enough ahead to keep the pipe full, little enough to stay small. */
-const READ_AHEAD_MESSAGES = 64;
+const CONSUME = {
+  /** Messages are up to 256 KiB: enough ahead to keep the pipe full, little enough to stay small. */
+  max_messages: 64,
+  /** Also how long the consumer waits before it looks again for a server that was restarted. */
+  expires: 2_000,
+};
 
 function chunkOf(message: JsMsg): LogChunk {
   return {

@@ -181,7 +181,8 @@ export class Runs {
   }
 
   /**
-   * Removes an ended run from every list, with its history.
+   * Removes an ended run from every list, with its history; resolves when it is gone. Temporal takes its time with a run
+   * that has only just ended.
    * @throws RunNotFound
    */
   async delete(run: string): Promise<void> {
@@ -193,6 +194,12 @@ export class Runs {
       });
     } catch (error) {
       throw notFound(error, run);
+    }
+    const deadline = Date.now() + DELETION_MS;
+    while (Date.now() < deadline) {
+      const found = await client.workflow.count(`WorkflowId = ${quote(run)}`);
+      if (found.count === 0) return;
+      await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
     }
   }
 
@@ -232,6 +239,8 @@ const EMPTY_PAGE = { nextPageToken: new Uint8Array() } as HistoryPage;
 /** The server keeps an idle poll for 20 s or so; balancers and proxies allow a minute. */
 const LONG_POLL_MS = 70_000;
 const RECONNECT_MS = 500;
+/** After this a deletion goes on without a witness. */
+const DELETION_MS = 30_000;
 /** The Web UI shows the beginning of the file; the whole is in the workflow's input. */
 const MAX_DETAILS_BYTES = 20_000;
 
