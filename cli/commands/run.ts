@@ -1,7 +1,7 @@
 /** `mcli run`: submit a run file, or a clone of an earlier run, and follow it. */
 import { readFile } from 'node:fs/promises';
-import { text } from 'node:stream/consumers';
-import { readRunFile } from '../../core/run-file.ts';
+import { buffer } from 'node:stream/consumers';
+import { MAX_RUN_FILE_BYTES, readRunFile } from '../../core/run-file.ts';
 import type { LocatedProblem, Problem } from '../../core/run-problem.ts';
 import type { RunOverrides } from '../../core/run-overrides.ts';
 import type { RunSpec } from '../../core/run-spec.ts';
@@ -58,11 +58,28 @@ async function readSource(
     const { runs } = await context.mcli();
     return { source: (await runs.describe(clone)).input.submittedYaml, name: clone };
   }
-  if (file === '-') return { source: await text(context.terminal.stdin), name: 'standard input' };
+  if (file === '-')
+    return { source: decode('-', await buffer(context.terminal.stdin)), name: 'standard input' };
   try {
-    return { source: await readFile(file as string, 'utf8'), name: file as string };
+    return { source: decode(file as string, await readFile(file as string)), name: file as string };
   } catch (error) {
+    if (error instanceof CliError) throw error;
     throw new CliError(unreadable(file as string, error as NodeJS.ErrnoException));
+  }
+}
+
+/** Another encoding would be read wrongly, and nobody would see it. */
+function decode(file: string, bytes: Uint8Array): string {
+  // What is too large is told so, without a look at all of it.
+  const head = bytes.subarray(0, MAX_RUN_FILE_BYTES + 1);
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(head, { stream: head.length < bytes.length });
+  } catch {
+    throw new CliError({
+      message: `File ${file} is not UTF-8 text`,
+      why: 'it is binary, or saved in another encoding',
+      fix: 'Give the path of a run file; if it is one, save it as UTF-8.',
+    });
   }
 }
 
