@@ -2,8 +2,14 @@
 import { WorkflowNotFoundError } from '@temporalio/client';
 import type { Client } from '@temporalio/client';
 import { emptyCluster } from '../core/cluster-state.ts';
-import { CLUSTER_QUEUE, clusterWorkflowId, WORKFLOW_TYPES } from '../core/naming.ts';
-import { leaseGrantedSignal, leaseRevokedSignal, nodeReportSignal } from '../workflows/messages.ts';
+import { CLUSTER_QUEUE, clusterWorkflowId, nodeWorkflowId, WORKFLOW_TYPES } from '../core/naming.ts';
+import {
+  announceNodeSignal,
+  clusterRestartedSignal,
+  leaseGrantedSignal,
+  leaseRevokedSignal,
+  nodeReportSignal,
+} from '../workflows/messages.ts';
 import type { ClusterActivities, LeaseNotice } from './contract.ts';
 
 /** Runs told at once: more do not make the server faster, and fill its queues. */
@@ -24,11 +30,28 @@ export function createClusterActivities({ temporal }: { readonly temporal: Clien
       return ended.flat();
     },
 
+    async recall({ cluster }) {
+      const open = `ExecutionStatus = 'Running'`;
+      const runs = await idsOf(
+        temporal,
+        `WorkflowType = '${WORKFLOW_TYPES.run}' AND Cluster = '${cluster}' AND ${open}`,
+      );
+      const nodes = await idsOf(
+        temporal,
+        `WorkflowType = '${WORKFLOW_TYPES.node}' AND WorkflowId STARTS_WITH '${nodeWorkflowId(cluster, '')}' AND ${open}`,
+      );
+      await mapLimited([...nodes, ...runs], async (id) => {
+        const signal = nodes.includes(id) ? announceNodeSignal : clusterRestartedSignal;
+        await unlessGone(temporal.workflow.getHandle(id).signal(signal));
+      });
+      return nodes.length + runs.length;
+    },
+
     async 'report-node'({ cluster, report }) {
       await temporal.workflow.signalWithStart(WORKFLOW_TYPES.cluster, {
         workflowId: clusterWorkflowId(cluster),
         taskQueue: CLUSTER_QUEUE,
-        args: [emptyCluster(cluster)],
+        args: [emptyCluster(cluster, Date.now())],
         signal: nodeReportSignal,
         signalArgs: [report],
       });
@@ -43,14 +66,27 @@ function runOf(notice: LeaseNotice): string {
 /** False when the run has ended or was never there. */
 async function notify(temporal: Client, notice: LeaseNotice): Promise<boolean> {
   const handle = temporal.workflow.getHandle(runOf(notice));
+  return await unlessGone(
+    notice.type === 'granted'
+      ? handle.signal(leaseGrantedSignal, notice.grant)
+      : handle.signal(leaseRevokedSignal, notice.revocation),
+  );
+}
+
+async function unlessGone(signalled: Promise<void>): Promise<boolean> {
   try {
-    if (notice.type === 'granted') await handle.signal(leaseGrantedSignal, notice.grant);
-    else await handle.signal(leaseRevokedSignal, notice.revocation);
+    await signalled;
     return true;
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return false;
     throw error;
   }
+}
+
+async function idsOf(temporal: Client, query: string): Promise<string[]> {
+  const ids: string[] = [];
+  for await (const { workflowId } of temporal.workflow.list({ query })) ids.push(workflowId);
+  return ids;
 }
 
 async function isOpen(temporal: Client, run: string): Promise<boolean> {

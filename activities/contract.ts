@@ -2,7 +2,7 @@
  * What the run, cluster and node workflows ask of the outside world, as types: the workflows import nothing else of
  * this folder. The names are what people read in the history and in the Web UI.
  */
-import type { CapacityRequest } from '../core/cluster.ts';
+import type { CapacityRequest, Lease } from '../core/cluster.ts';
 import type { RankRef } from '../core/naming.ts';
 import type { Problem } from '../core/run-problem.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
@@ -81,8 +81,12 @@ export type Construction =
 /** Served by the control worker. */
 export interface ControlActivities {
   construct(input: { readonly spec: RunSpec }): Promise<Construction>;
-  /** Hands the request to the cluster; the grant comes as a signal. */
-  'wait-for-capacity'(input: { readonly cluster: string; readonly request: CapacityRequest }): Promise<void>;
+  /** Hands the request to the cluster; the grant comes as a signal. `held` is the lease that the run has already. */
+  'wait-for-capacity'(input: {
+    readonly cluster: string;
+    readonly request: CapacityRequest;
+    readonly held?: Lease;
+  }): Promise<void>;
   /** Gives the capacity back, or withdraws the request. */
   complete(input: {
     readonly cluster: string;
@@ -102,6 +106,8 @@ export interface ClusterActivities {
   'notify-runs'(input: { readonly notices: readonly LeaseNotice[] }): Promise<readonly string[]>;
   /** Of the runs named, those that have ended without giving their capacity back. */
   'find-ended-runs'(input: { readonly runs: readonly string[] }): Promise<readonly string[]>;
+  /** Asks nodes and runs of a cluster that has lost its memory to tell it again; answers with how many. */
+  recall(input: { readonly cluster: string }): Promise<number>;
   /** Tells the cluster that a node is there or is lost; the first node of a cluster starts its workflow. */
   'report-node'(input: { readonly cluster: string; readonly report: NodeReport }): Promise<void>;
 }

@@ -23,14 +23,14 @@ export function createControlActivities({ temporal, clusters }: ControlDependenc
         : { accepted: false, problems: answer.problems };
     },
 
-    async 'wait-for-capacity'({ cluster, request }) {
+    async 'wait-for-capacity'({ cluster, request, held }) {
       // With-start: a cluster workflow that an operator ended must not strand the run.
       await temporal.workflow.signalWithStart(WORKFLOW_TYPES.cluster, {
         workflowId: clusterWorkflowId(cluster),
         taskQueue: CLUSTER_QUEUE,
-        args: [emptyCluster(cluster)],
+        args: [emptyCluster(cluster, Date.now())],
         signal: requestCapacitySignal,
-        signalArgs: [request],
+        signalArgs: held ? [request, held] : [request],
       });
     },
 
@@ -38,7 +38,7 @@ export function createControlActivities({ temporal, clusters }: ControlDependenc
       await temporal.workflow.signalWithStart(WORKFLOW_TYPES.cluster, {
         workflowId: clusterWorkflowId(cluster),
         taskQueue: CLUSTER_QUEUE,
-        args: [emptyCluster(cluster)],
+        args: [emptyCluster(cluster, Date.now())],
         signal: releaseCapacitySignal,
         signalArgs: [{ run, resumption }],
       });

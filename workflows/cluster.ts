@@ -25,16 +25,16 @@ import {
   releaseCapacitySignal,
   requestCapacitySignal,
 } from './messages.ts';
-import type { ClusterView, NodeReport, QueuePosition } from './messages.ts';
+import type { ClusterView, NodeReport, QueuePosition, Revocation } from './messages.ts';
 
 /** Replay costs about half a millisecond per event, and a task has 5 s: far below Temporal's own suggestion of 4,096. */
 const MAX_HISTORY_EVENTS = 1_000;
-/** A terminated run never gives its capacity back; this long it may hold it. */
-const SWEEP_INTERVAL_MS = 60_000;
+/** A terminated run never gives its capacity back by itself; its agent does, and after two sweeps this cluster. */
+const SWEEP_INTERVAL_MS = 30_000;
 
 export async function cluster(initial: ClusterState): Promise<void> {
   const ledger = new Ledger(initial);
-  setHandler(requestCapacitySignal, (request) => ledger.request(request));
+  setHandler(requestCapacitySignal, (request, held) => ledger.request(request, held));
   setHandler(releaseCapacitySignal, (ref) => ledger.release(ref));
   setHandler(nodeReportSignal, (report) => ledger.report(report));
   setHandler(clusterViewQuery, () => ledger.view());
@@ -46,6 +46,7 @@ export async function cluster(initial: ClusterState): Promise<void> {
   const mustContinue = (): boolean =>
     workflowInfo().continueAsNewSuggested || workflowInfo().historyLength > MAX_HISTORY_EVENTS;
 
+  if (initial.fresh) await activities.recall({ cluster: initial.cluster });
   let nextSweepAt = Date.now() + SWEEP_INTERVAL_MS;
   while (!mustContinue() || ledger.hasNotices()) {
     // An idle cluster sets no timer, so that it costs no history.
@@ -53,8 +54,7 @@ export async function cluster(initial: ClusterState): Promise<void> {
     else await condition(() => ledger.changed, Math.max(1, nextSweepAt - Date.now()));
     if (Date.now() >= nextSweepAt && !ledger.isIdle()) {
       nextSweepAt = Date.now() + SWEEP_INTERVAL_MS;
-      const ended = await activities['find-ended-runs']({ runs: ledger.runs() });
-      ledger.forget(ended);
+      ledger.sweep(await activities['find-ended-runs']({ runs: ledger.runs() }));
     }
     const notices = ledger.plan(Date.now());
     setCurrentDetails(ledger.details());
@@ -70,6 +70,8 @@ class Ledger {
   private readonly nodes: Map<string, ClusterNode>;
   private readonly queue: Map<string, CapacityRequest>;
   private readonly leases: Map<string, Lease>;
+  /** Runs that the last sweep found ended. */
+  private suspects = new Set<string>();
   private readonly outbox: LeaseNotice[] = [];
   private nextFence: number;
   private readonly history: RunTimeHistory;
@@ -84,12 +86,20 @@ class Ledger {
     this.history = state.history;
   }
 
-  request(request: CapacityRequest): void {
+  request(request: CapacityRequest, held?: Lease): void {
     this.changed = true;
-    const lease = this.leases.get(resumptionKey(request));
-    // Asked again, after a lost answer or a reset of the run: the same lease is the answer.
-    if (lease) this.outbox.push({ type: 'granted', grant: this.grant(lease) });
-    else this.queue.set(resumptionKey(request), request);
+    const key = resumptionKey(request);
+    const lease = this.leases.get(key) ?? held;
+    if (!lease) {
+      this.queue.set(key, request);
+      return;
+    }
+    // Asked again: after a lost answer, a reset of the run, a change of its scheduling, or a restart of this cluster.
+    // The same lease is the answer, with what is new in the request.
+    const renewed = { ...lease, request };
+    this.leases.set(key, renewed);
+    this.nextFence = Math.max(this.nextFence, lease.fence + 1);
+    this.outbox.push({ type: 'granted', grant: this.grant(renewed) });
   }
 
   release(ref: { readonly run: string; readonly resumption: number }): void {
@@ -113,12 +123,31 @@ class Ledger {
       });
       return;
     }
-    const lost = this.nodes.get(report.node);
-    if (!lost) return;
-    this.nodes.set(report.node, { ...lost, alive: false });
+    const node = this.nodes.get(report.node);
+    if (!node) return;
+    switch (report.type) {
+      case 'lost':
+        this.nodes.set(node.node, { ...node, alive: false });
+        this.revokeAll(node.node, 'NodeLost', `Node ${node.node} no longer answers.`);
+        break;
+      case 'cordoned':
+      case 'uncordoned':
+        this.nodes.set(node.node, { ...node, cordoned: report.type === 'cordoned' });
+        break;
+      case 'drained':
+        this.nodes.set(node.node, { ...node, cordoned: true });
+        this.revokeAll(node.node, 'Preempted', `Node ${node.node} is being drained.`);
+        break;
+      case 'deleted':
+        this.nodes.delete(node.node);
+        this.revokeAll(node.node, 'NodeLost', `Node ${node.node} was deleted.`);
+        break;
+    }
+  }
+
+  private revokeAll(node: string, type: Revocation['type'], message: string): void {
     for (const [key, lease] of this.leases) {
-      if (!lease.ranks.some(({ node }) => node === report.node)) continue;
-      this.revoke(key, lease, 'NodeLost', `Node ${report.node} no longer answers.`);
+      if (lease.ranks.some((rank) => rank.node === node)) this.revoke(key, lease, { type, message, node });
     }
   }
 
@@ -126,6 +155,12 @@ class Ledger {
   runs(): string[] {
     const runs = [...this.leases.values()].map(({ request }) => request.run);
     return [...new Set([...runs, ...[...this.queue.values()].map(({ run }) => run)])];
+  }
+
+  /** Frees what runs still hold that have ended without a word, once their agents had the time to clear up. */
+  sweep(endedRuns: readonly string[]): void {
+    this.forget(endedRuns.filter((run) => this.suspects.has(run)));
+    this.suspects = new Set(endedRuns);
   }
 
   forget(endedRuns: readonly string[]): void {
@@ -148,8 +183,7 @@ class Ledger {
           this.revoke(
             resumptionKey(decision),
             { ...lease, revokedFor: decision.inFavourOf },
-            'Preempted',
-            message,
+            { type: 'Preempted', message },
           );
         }
       }
@@ -175,7 +209,7 @@ class Ledger {
   }
 
   state(): ClusterState {
-    return { ...this.snapshot(), nextFence: this.nextFence, history: this.history };
+    return { ...this.snapshot(), nextFence: this.nextFence, fresh: false, history: this.history };
   }
 
   details(): string {
@@ -215,9 +249,9 @@ class Ledger {
     return { lease, masterAddress: (first && this.nodes.get(first.node)?.address) ?? '127.0.0.1' };
   }
 
-  private revoke(key: string, lease: Lease, type: 'NodeLost' | 'Preempted', message: string): void {
+  private revoke(key: string, lease: Lease, why: Pick<Revocation, 'type' | 'message' | 'node'>): void {
     this.leases.set(key, lease);
     const { run, resumption } = lease.request;
-    this.outbox.push({ type: 'revoked', revocation: { run, resumption, fence: lease.fence, type, message } });
+    this.outbox.push({ type: 'revoked', revocation: { run, resumption, fence: lease.fence, ...why } });
   }
 }

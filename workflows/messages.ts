@@ -5,11 +5,14 @@
 import type { QueryDefinition, SignalDefinition, UpdateDefinition } from '@temporalio/common';
 import type { Construction } from '../activities/contract.ts';
 import type { CapacityRequest, ClusterSnapshot, Lease, NodeInventory } from '../core/cluster.ts';
+import type { Priority } from '../core/priority.ts';
+import type { SchedulingRequest } from '../core/run-spec.ts';
 import type { Decision } from '../core/scheduler.ts';
 
 const defineSignal = <Args extends unknown[]>(name: string) =>
   ({ type: 'signal', name }) as SignalDefinition<Args>;
-const defineUpdate = <Result>(name: string) => ({ type: 'update', name }) as UpdateDefinition<Result>;
+const defineUpdate = <Result, Args extends unknown[] = []>(name: string) =>
+  ({ type: 'update', name }) as UpdateDefinition<Result, Args>;
 const defineQuery = <Result, Args extends unknown[] = []>(name: string) =>
   ({ type: 'query', name }) as QueryDefinition<Result, Args>;
 
@@ -25,6 +28,20 @@ export interface StopOrder {
 /** A signal, because stopping takes as long as the container needs: nobody waits for an answer. */
 export const stopSignal = defineSignal<[StopOrder]>('stop');
 
+/** What an operator may change while a run is queued or running; what is absent stays. */
+export interface SchedulingChange {
+  readonly priority?: Priority;
+  readonly preemptible?: boolean;
+  readonly maxRetries?: number;
+  readonly retryOnSystemFailure?: boolean;
+  readonly maxDurationHours?: number;
+}
+/** An update, because the user waits for the answer: what is in force now. */
+export const schedulingUpdate = defineUpdate<SchedulingRequest, [SchedulingChange]>('change-scheduling');
+
+/** The cluster was started anew and knows nothing: tell it again what this run wants or holds. */
+export const clusterRestartedSignal = defineSignal<[]>('cluster-restarted');
+
 export interface GrantedLease {
   readonly lease: Lease;
   /** Where the other ranks reach rank 0. */
@@ -37,19 +54,23 @@ export interface Revocation {
   readonly resumption: number;
   readonly fence: number;
   readonly type: 'NodeLost' | 'Preempted';
+  /** The node that is lost or to be left; absent when a run gives way to another. */
+  readonly node?: string;
   readonly message: string;
 }
 export const leaseRevokedSignal = defineSignal<[Revocation]>('lease-revoked');
 
 // To a cluster. Signals only: a workflow takes 2,000 updates in all, and 10 at a time.
 
-export const requestCapacitySignal = defineSignal<[CapacityRequest]>('request-capacity');
+/** `held` restores a lease in a cluster that has lost its memory. */
+export const requestCapacitySignal =
+  defineSignal<[request: CapacityRequest, held?: Lease]>('request-capacity');
 export const releaseCapacitySignal =
   defineSignal<[{ readonly run: string; readonly resumption: number }]>('release-capacity');
 
 export type NodeReport =
   | { readonly type: 'joined'; readonly inventory: NodeInventory }
-  | { readonly type: 'lost'; readonly node: string };
+  | { readonly type: 'lost' | 'cordoned' | 'uncordoned' | 'drained' | 'deleted'; readonly node: string };
 export const nodeReportSignal = defineSignal<[NodeReport]>('node-report');
 
 export interface ClusterView {
@@ -66,3 +87,6 @@ export const clusterViewQuery = defineQuery<ClusterView>('view');
 
 /** Sent by the agent with every start of its process: signal-with-start creates the node on first contact. */
 export const registerNodeSignal = defineSignal<[NodeInventory]>('register');
+
+/** The cluster was started anew: report again. */
+export const announceNodeSignal = defineSignal<[]>('announce');

@@ -13,7 +13,7 @@ import {
 import type { ClusterActivities, NodeActivities } from '../activities/contract.ts';
 import type { NodeInventory } from '../core/cluster.ts';
 import { nodeQueue } from '../core/naming.ts';
-import { registerNodeSignal } from './messages.ts';
+import { announceNodeSignal, registerNodeSignal } from './messages.ts';
 
 export interface NodeInput {
   readonly cluster: string;
@@ -29,9 +29,15 @@ export async function node(input: NodeInput): Promise<void> {
   const { cluster, node: name } = input;
   let inventory = input.inventory;
   let registrations = input.inventory ? 1 : 0;
+  let seen = 0;
+  let serving = false;
   setHandler(registerNodeSignal, (reported) => {
     inventory = reported;
     registrations += 1;
+  });
+  setHandler(announceNodeSignal, () => {
+    // A node that is out of service has nothing to announce.
+    if (serving) registrations += 1;
   });
   const { 'report-node': reportNode } = proxyActivities<ClusterActivities>({
     startToCloseTimeout: '20s',
@@ -47,10 +53,9 @@ export async function node(input: NodeInput): Promise<void> {
     summary: `${name} is in service`,
   });
 
-  let seen = 0;
   while (workflowInfo().historyLength < MAX_HISTORY_EVENTS) {
     await condition(() => registrations > seen);
-    let serving = true;
+    serving = true;
     const service = serveNode({ cluster, node: name }).then(
       () => (serving = false),
       () => (serving = false),

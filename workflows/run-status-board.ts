@@ -3,6 +3,7 @@ import { setCurrentDetails, upsertMemo, upsertSearchAttributes } from '@temporal
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import type { SearchAttributePair } from '@temporalio/common';
 import type { Lease } from '../core/cluster.ts';
+import type { Priority } from '../core/priority.ts';
 import { displayStatus } from '../core/run-status.ts';
 import type { RunStatus } from '../core/run-status.ts';
 import type { ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
@@ -28,6 +29,10 @@ export function showConstructed(
     { key: int('Gpus'), value: resources.gpus },
     { key: int('Nodes'), value: resources.nodes },
   ];
+}
+
+export function showPriority(priority: Priority): void {
+  upsertSearchAttributes([{ key: keyword('Priority'), value: priority }]);
 }
 
 export interface StatusChange {

@@ -4,11 +4,11 @@
  * terminal status, and its capacity goes back only when its containers are gone.
  */
 import {
+  allHandlersFinished,
   ApplicationFailure,
   CancellationScope,
   condition,
   setHandler,
-  sleep,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Construction } from '../activities/contract.ts';
@@ -17,7 +17,7 @@ import { failureClass } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
 import { MAX_SYSTEM_RETRIES } from '../core/run.ts';
 import type { RunInput, RunOutcome } from '../core/run.ts';
-import type { ResourceRequest } from '../core/run-spec.ts';
+import type { ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
 import type { RunStatus } from '../core/run-status.ts';
 import {
   assembleGang,
@@ -28,10 +28,17 @@ import {
   runIntegrations,
 } from './gang.ts';
 import type { Gang } from './gang.ts';
-import { constructedUpdate, leaseGrantedSignal, leaseRevokedSignal, stopSignal } from './messages.ts';
-import type { GrantedLease, Revocation, StopOrder } from './messages.ts';
+import {
+  clusterRestartedSignal,
+  constructedUpdate,
+  leaseGrantedSignal,
+  leaseRevokedSignal,
+  schedulingUpdate,
+  stopSignal,
+} from './messages.ts';
+import type { GrantedLease, Revocation, SchedulingChange, StopOrder } from './messages.ts';
 import { controlActivities } from './run-activities.ts';
-import { showConstructed, showStatus } from './run-status-board.ts';
+import { showConstructed, showPriority, showStatus } from './run-status-board.ts';
 
 /** A rejected run answers with its construction, and leaves no trace in `get runs`. */
 export async function run(input: RunInput): Promise<RunOutcome | Construction> {
@@ -50,11 +57,22 @@ export async function run(input: RunInput): Promise<RunOutcome | Construction> {
     interruptions.interrupt(stopped({ by: 'Temporal' })),
   );
 
+  let live: LiveRun | undefined;
+  setHandler(schedulingUpdate, async (change) => {
+    await condition(() => live !== undefined);
+    return await (live as LiveRun).changeScheduling(change);
+  });
+  setHandler(clusterRestartedSignal, async () => live?.askAgain());
+
   return await CancellationScope.nonCancellable(async () => {
     const answer = await controlActivities(`Validate ${input.spec.name}`).construct({ spec: input.spec });
     construction = answer;
     if (!answer.accepted) return answer;
-    return await new LiveRun(input, answer.resources, interruptions, grants).live();
+    live = new LiveRun(input, answer.resources, interruptions, grants);
+    const outcome = await live.live();
+    // A change that came last still gets its answer.
+    await condition(allHandlersFinished);
+    return finish(outcome);
   });
 }
 
@@ -63,7 +81,7 @@ class Interruptions {
   cause: RunFailure | undefined;
   /** A stop is final: no further resumption follows it. */
   final = false;
-  lostNode = false;
+  readonly lostNodes = new Set<string>();
   resumption = 0;
   private scope: CancellationScope | undefined;
 
@@ -73,10 +91,10 @@ class Interruptions {
     this.scope?.cancel();
   }
 
-  revoke({ resumption, type, message }: Revocation): void {
+  revoke({ resumption, type, node, message }: Revocation): void {
     // A revocation may arrive late, when the resumption that it names is over.
     if (resumption !== this.resumption) return;
-    if (type === 'NodeLost') this.lostNode = true;
+    if (type === 'NodeLost' && node !== undefined) this.lostNodes.add(node);
     this.interrupt({ type, message });
   }
 
@@ -90,7 +108,7 @@ class Interruptions {
   /** Forgets what ended the last resumption, so that the next can live. */
   clear(): void {
     this.cause = undefined;
-    this.lostNode = false;
+    this.lostNodes.clear();
     this.scope = undefined;
   }
 }
@@ -109,6 +127,11 @@ class LiveRun {
   private resumption = 0;
   private startedAt: Date | undefined;
   private lease: Lease | undefined;
+  private scheduling: SchedulingRequest;
+  /** True from the request for capacity to its release: the cluster knows of this resumption. */
+  private registered = false;
+  /** Must be over before the release is sent: a request that comes after it would hold the capacity for ever. */
+  private asking: Promise<void> = Promise.resolve();
   private systemRetries = 0;
   private userRetries = 0;
 
@@ -122,6 +145,26 @@ class LiveRun {
     this.resources = resources;
     this.interruptions = interruptions;
     this.grants = grants;
+    this.scheduling = input.spec.scheduling;
+  }
+
+  async changeScheduling(change: SchedulingChange): Promise<SchedulingRequest> {
+    this.scheduling = { ...this.scheduling, ...change };
+    if (change.priority !== undefined) showPriority(change.priority);
+    await this.askAgain();
+    return this.scheduling;
+  }
+
+  /** Tells the cluster again what this resumption wants, or holds. */
+  async askAgain(): Promise<void> {
+    if (!this.registered) return;
+    const { cluster } = this.resources;
+    this.asking = controlActivities(`Tell ${cluster} again`)['wait-for-capacity']({
+      cluster,
+      request: this.capacityRequest(),
+      ...(this.lease ? { held: this.lease } : {}),
+    });
+    await this.asking;
   }
 
   async live(): Promise<RunOutcome> {
@@ -159,8 +202,10 @@ class LiveRun {
     }
     if (gang) {
       this.show('TERMINATING', failure);
-      await removeContainers(gang, () => this.interruptions.lostNode);
+      await removeContainers(gang, (node) => this.interruptions.lostNodes.has(node));
     }
+    this.registered = false;
+    await this.asking;
     await controlActivities(`Give back the capacity of resumption ${this.resumption}`).complete({
       cluster: this.resources.cluster,
       run: this.name,
@@ -172,6 +217,7 @@ class LiveRun {
   private async waitForCapacity(): Promise<Gang> {
     if (this.resumption === 0) this.show('QUEUED', undefined, 'Waiting for capacity.');
     const { cluster } = this.resources;
+    this.registered = true;
     await controlActivities(`Ask ${cluster} for ${this.resources.gpus} GPUs`)['wait-for-capacity']({
       cluster,
       request: this.capacityRequest(),
@@ -193,8 +239,8 @@ class LiveRun {
       resumption: this.resumption,
       user,
       name: spec.name,
-      priority: spec.scheduling.priority,
-      preemptible: spec.scheduling.preemptible,
+      priority: this.scheduling.priority,
+      preemptible: this.scheduling.preemptible,
       gpuType,
       gpus,
       nodes,
@@ -207,7 +253,7 @@ class LiveRun {
 
   /** What is left of `max_duration`, in milliseconds. */
   private maxDurationMs(): number | undefined {
-    const hours = this.input.spec.scheduling.maxDurationHours;
+    const hours = this.scheduling.maxDurationHours;
     if (hours === undefined) return undefined;
     const spentMs = this.startedAt ? Date.now() - this.startedAt.getTime() : 0;
     return Math.max(0, hours * 3_600_000 - spentMs);
@@ -216,20 +262,27 @@ class LiveRun {
   private markStart(): void {
     if (this.startedAt) return;
     this.startedAt = new Date();
-    const leftMs = this.maxDurationMs();
-    if (leftMs === undefined) return;
-    const hours = this.input.spec.scheduling.maxDurationHours;
-    const message = `The run reached its max_duration of ${hours} h, counted from ${this.startedAt.toISOString()}.`;
-    // One timer over all resumptions: it must outlive the scope of the first.
-    void CancellationScope.nonCancellable(async () => {
-      await sleep(leftMs, { summary: 'max_duration' });
+    // Over all resumptions: it must outlive the scope of the first.
+    void CancellationScope.nonCancellable(() => this.limitDuration(this.startedAt as Date));
+  }
+
+  private async limitDuration(startedAt: Date): Promise<void> {
+    for (;;) {
+      await condition(() => this.scheduling.maxDurationHours !== undefined);
+      const hours = this.scheduling.maxDurationHours;
+      const leftMs = this.maxDurationMs() ?? 0;
+      const changed =
+        leftMs > 0 && (await condition(() => this.scheduling.maxDurationHours !== hours, leftMs));
+      if (changed) continue;
+      const message = `The run reached its max_duration of ${hours} h, counted from ${startedAt.toISOString()}.`;
       this.interruptions.interrupt({ type: 'MaxDuration', message });
-    });
+      return;
+    }
   }
 
   private goesOn({ failure }: Ending): boolean {
     if (!failure || this.interruptions.final) return false;
-    const { retryOnSystemFailure, maxRetries } = this.input.spec.scheduling;
+    const { retryOnSystemFailure, maxRetries } = this.scheduling;
     if (failure.type === 'Preempted') return true;
     if (failureClass(failure.type).blame === 'system') {
       this.systemRetries += 1;
@@ -257,15 +310,6 @@ class LiveRun {
       ...(failure ? { failure: failure.type } : {}),
       ...(failure?.exitCode === undefined ? {} : { exitCode: failure.exitCode }),
     };
-    // Failed in Temporal, too: the Web UI shows it in red, and alerts on failed workflows see it.
-    if (status === 'FAILED') {
-      throw ApplicationFailure.create({
-        message,
-        type: outcome.failure ?? 'AgentError',
-        nonRetryable: true,
-        details: [outcome],
-      });
-    }
     return outcome;
   }
 
@@ -280,6 +324,13 @@ class LiveRun {
       startedAt: status === 'RUNNING' ? this.startedAt : undefined,
     });
   }
+}
+
+function finish(outcome: RunOutcome): RunOutcome {
+  if (outcome.status !== 'FAILED') return outcome;
+  const { message, failure = 'AgentError' } = outcome;
+  // Failed in Temporal, too: the Web UI shows it in red, and alerts on failed workflows see it.
+  throw ApplicationFailure.create({ message, type: failure, nonRetryable: true, details: [outcome] });
 }
 
 function stopped({ by, reason }: StopOrder): RunFailure {

@@ -20,9 +20,11 @@ export interface RunFlags extends RunOverrides {
 export async function run(context: CliContext, flags: RunFlags): Promise<number> {
   const { source, name } = await readSource(context, flags);
   const read = readRunFile(source, { overrides: flags });
-  if (!read.ok) throw new CliError(read.problems.map((problem) => located(name, problem)));
-  for (const { line, message } of read.warnings)
+  // Also of a file that is refused: a misspelt field is often the cause.
+  for (const { line, message } of read.warnings) {
     context.say(`! ${line ? `${name}:${line}: ` : ''}${message}`);
+  }
+  if (!read.ok) throw new CliError(read.problems.map((problem) => located(name, problem)));
   if (flags.dryRun) return await dryRun(context, read.spec, flags.output ?? 'yaml');
 
   const { runs } = await context.mcli();
