@@ -6,7 +6,7 @@ import { createClusterActivities } from '../../activities/clusters.ts';
 import { createControlActivities } from '../../activities/runs.ts';
 import type { ControlActivities } from '../../activities/contract.ts';
 import { ClusterDirectory } from '../../client/cluster-directory.ts';
-import type { CapacityRequest } from '../../core/cluster.ts';
+import type { CapacityRequest, Lease } from '../../core/cluster.ts';
 import { CLUSTER_QUEUE, clusterWorkflowId } from '../../core/naming.ts';
 import type { Priority } from '../../core/priority.ts';
 import { clusterViewQuery, requestCapacitySignal } from '../../workflows/messages.ts';
@@ -69,20 +69,20 @@ describe('a cluster', () => {
     await cluster.grantsOf(run);
     await cluster.askAgain(run, { gpus: 1 });
     const grants = await cluster.grantsOf(run, 2);
-    expect(grants[1]).toEqual(grants[0]);
+    expect(grants[1]?.lease).toMatchObject({ fence: grants[0]?.lease.fence, ranks: grants[0]?.lease.ranks });
   });
 
   it('revokes the leases of a lost node and uses it again when it is back', async () => {
     const cluster = await aCluster([8]);
     const run = await cluster.ask({ gpus: 8 });
-    await cluster.grantsOf(run);
+    const [first] = await cluster.grantsOf(run);
     await cluster.report({ type: 'lost', node: 'node-0' });
     await expect.poll(async () => (await cluster.heard(run)).revocations).toHaveLength(1);
     await cluster.release(run);
     const next = await cluster.ask({ gpus: 8 });
     await cluster.report({ type: 'joined', inventory: aNode(0, 8) });
     const [grant] = await cluster.grantsOf(next);
-    expect(grant?.lease.fence).toBe(2);
+    expect(grant?.lease.fence).toBeGreaterThan(first?.lease.fence ?? Infinity);
   });
 
   it('forgets a run that is gone when its grant cannot be delivered', async () => {
@@ -90,6 +90,39 @@ describe('a cluster', () => {
     await cluster.askFor('nobody', { gpus: 8 });
     const run = await cluster.ask({ gpus: 8 });
     expect(await cluster.grantsOf(run)).toHaveLength(1);
+  });
+
+  it('gives nothing new to a cordoned node, and everything back when it is open again', async () => {
+    const cluster = await aCluster([8]);
+    await cluster.report({ type: 'cordoned', node: 'node-0' });
+    const run = await cluster.ask({ gpus: 1 });
+    await expect.poll(() => cluster.waiting()).toHaveLength(1);
+    await cluster.report({ type: 'uncordoned', node: 'node-0' });
+    await cluster.grantsOf(run);
+  });
+
+  it('sends the runs of a drained node elsewhere', async () => {
+    const cluster = await aCluster([8]);
+    const run = await cluster.ask({ gpus: 8 });
+    await cluster.grantsOf(run);
+    await cluster.report({ type: 'drained', node: 'node-0' });
+    await expect
+      .poll(async () => (await cluster.heard(run)).revocations)
+      .toMatchObject([{ type: 'Preempted' }]);
+  });
+
+  it('restores a lease from the run that holds it, when its own memory is gone', async () => {
+    const cluster = await aCluster([8]);
+    const holder = await cluster.ask({ gpus: 8 });
+    const [grant] = await cluster.grantsOf(holder);
+    await cluster.terminate();
+    await cluster.report({ type: 'joined', inventory: aNode(0, 8) });
+    await cluster.askAgain(holder, { gpus: 8 }, grant?.lease);
+    const next = await cluster.ask({ gpus: 8 });
+    await expect.poll(() => cluster.waiting()).toHaveLength(1);
+    await cluster.release(holder);
+    const [later] = await cluster.grantsOf(next);
+    expect(later?.lease.fence).toBeGreaterThan(grant?.lease.fence ?? Infinity);
   });
 
   it('loses nothing when it continues as new under load', async () => {
@@ -158,7 +191,10 @@ async function aCluster(gpusByNode: readonly number[]) {
       await askFor(run, ask);
       return run;
     },
-    askAgain: (run: string, ask: Ask) => handle.signal(requestCapacitySignal, requestFor(run, ask)),
+    askAgain: (run: string, ask: Ask, held?: Lease) =>
+      handle.signal(requestCapacitySignal, requestFor(run, ask), held),
+    terminate: () => handle.terminate('test'),
+    waiting: async () => (await handle.query(clusterViewQuery)).waiting,
     release: (run: string) => control.complete({ cluster: name, run, resumption: 0 }),
     async grantsOf(run: string, count = 1) {
       await expect.poll(async () => (await heard(run)).grants.length, { timeout: 20_000 }).toBe(count);

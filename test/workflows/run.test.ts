@@ -14,7 +14,12 @@ import type { FailureType } from '../../core/failures.ts';
 import { CONTROL_QUEUE, nodeQueue } from '../../core/naming.ts';
 import type { RunInput } from '../../core/run.ts';
 import type { RunSpec } from '../../core/run-spec.ts';
-import { leaseGrantedSignal, leaseRevokedSignal, stopSignal } from '../../workflows/messages.ts';
+import {
+  leaseGrantedSignal,
+  leaseRevokedSignal,
+  schedulingUpdate,
+  stopSignal,
+} from '../../workflows/messages.ts';
 import { bundleWorkflows, startTemporal } from '../support/temporal.ts';
 
 let env: TestWorkflowEnvironment;
@@ -163,6 +168,30 @@ describe('a run', () => {
     expect(world.calls).toContain('remove-container 0/1');
   });
 
+  it('takes a new max_duration while it runs', async () => {
+    const world = new World();
+    world.runsForever = true;
+    const run = await world.finish({ nodes: 1 }, async (id, client) => {
+      await world.until('execute 0/0');
+      const change = { maxDurationHours: 0.2 / 3_600, priority: 'high' } as const;
+      const inForce = await client.workflow.getHandle(id).executeUpdate(schedulingUpdate, { args: [change] });
+      expect(inForce).toMatchObject(change);
+    });
+    expect(run).toMatchObject({ status: 'STOPPED', reason: 'MaxDuration' });
+  });
+
+  it('tells its cluster of a changed priority while it waits', async () => {
+    const world = new World();
+    world.grants = false;
+    await world.finish({ nodes: 1 }, async (id, client) => {
+      await world.until('wait-for-capacity 0');
+      world.grants = true;
+      const change = { priority: 'high' } as const;
+      await client.workflow.getHandle(id).executeUpdate(schedulingUpdate, { args: [change] });
+    });
+    expect(world.requests.map(({ priority }) => priority)).toEqual(['medium', 'high']);
+  });
+
   it('stops at max_duration with a reason of its own', async () => {
     const world = new World();
     world.runsForever = true;
@@ -181,6 +210,7 @@ interface Shape {
 /** Cluster and nodes of one test, as small honest implementations of our own activities. */
 class World {
   readonly calls: string[] = [];
+  readonly requests: CapacityRequest[] = [];
   construction: Construction | undefined;
   grants = true;
   runsForever = false;
@@ -255,6 +285,7 @@ class World {
       },
       'wait-for-capacity': async ({ request }) => {
         this.calls.push(`wait-for-capacity ${request.resumption}`);
+        this.requests.push(request);
         if (!this.grants) return;
         const grant = { lease: aLease(request, nodes), masterAddress: '127.0.0.1' };
         await client.workflow.getHandle(request.run).signal(leaseGrantedSignal, grant);
