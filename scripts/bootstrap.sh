@@ -28,7 +28,9 @@ install_deps() {
       'install Node 20 or newer with npm (https://nodejs.org), then run the same command again'
   echo "mcli: installing the npm packages of this checkout (about 650 MB on disk, once per version) …"
   started=$(date +%s)
-  npm ci --no-audit --no-fund --no-update-notifier --loglevel=error ||
+  # Without network npm would wait a minute and a half before it says so.
+  npm ci --no-audit --no-fund --no-update-notifier --loglevel=error --fetch-retry-mintimeout=1000 \
+    --fetch-retry-maxtimeout=5000 ||
     fail "set-up stopped at step 1 of 2: npm ci, in $root" 'see the lines of npm above' \
       'connect to the network (or set HTTPS_PROXY, or a registry with `npm config set registry URL`), then run the same command again'
   # An npm that runs no install scripts leaves the newer Node unpacked but not in place.
