@@ -1,8 +1,11 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
+import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readConfig, readState } from '../../stack/config.ts';
@@ -98,6 +101,26 @@ describe('the local stack', () => {
     expect(readConfig(home())?.settings).toMatchObject({ gpus: 8, gpuType: 'a100_80gb', nodes: 1 });
   });
 
+  test('moves to other ports when a program has taken one of its own meanwhile', async () => {
+    mcli('down');
+    const before = readConfig(home())?.ports;
+    const thief = net.createServer().listen(before?.nats, '127.0.0.1');
+    await once(thief, 'listening');
+    const up = mcli('up');
+    thief.close();
+    expect(up).toMatchObject({ code: 0 });
+    expect(readConfig(home())?.ports.nats).not.toBe(before?.nats);
+    expect(status()).toMatchObject({ healthy: true });
+  });
+
+  test('is started once by two commands at once', async () => {
+    mcli('down');
+    const outputs = await Promise.all([mcliAsync('up'), mcliAsync('up'), mcliAsync('get', 'runs')]);
+    expect(outputs.map(({ code, stderr }) => (code === 0 ? 'ok' : stderr))).toEqual(['ok', 'ok', 'ok']);
+    expect(outputs.filter(({ stderr }) => stderr.includes('Starting the local stack'))).toHaveLength(1);
+    expect(status()).toMatchObject({ healthy: true });
+  });
+
   test('ends by itself when its home is removed', async () => {
     const processes = Object.values(readState(home())?.parts ?? {}).flatMap(({ process }) => process ?? []);
     expect(processes).toHaveLength(5);
@@ -112,6 +135,15 @@ function mcli(...args: string[]): { code: number | null; stdout: string; stderr:
   const env = { ...process.env, MCLI_HOME: folder };
   const { status, stdout, stderr } = spawnSync(process.execPath, [MCLI, ...args], { env, encoding: 'utf8' });
   return { code: status, stdout, stderr };
+}
+
+async function mcliAsync(...args: string[]): Promise<{ code: number | null; stderr: string }> {
+  const child = spawn(process.execPath, [MCLI, ...args], {
+    env: { ...process.env, MCLI_HOME: folder },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const [stderr, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')]);
+  return { code: code as number | null, stderr };
 }
 
 function status(): StackStatus {
