@@ -2,7 +2,7 @@
 import { userInfo } from 'node:os';
 import { createInterface } from 'node:readline/promises';
 import type { Readable, Writable } from 'node:stream';
-import type { ClusterDirectory } from '../client/cluster-directory.ts';
+import type { Clusters } from '../client/clusters.ts';
 import type { Connections, ServerAddresses } from '../client/connection.ts';
 import type { Logs } from '../client/logs.ts';
 import type { Runs } from '../client/runs.ts';
@@ -18,7 +18,7 @@ export interface Terminal {
 export interface Mcli {
   readonly runs: Runs;
   readonly logs: Logs;
-  readonly clusters: () => Promise<ClusterDirectory>;
+  readonly clusters: Clusters;
 }
 
 export class CliContext {
@@ -70,7 +70,7 @@ export class CliContext {
 
   private async open(): Promise<{ mcli: Mcli; connections: Connections }> {
     // Both take their time: one does not wait for the other.
-    const [addresses, { Connections, Runs, Logs }] = await Promise.all([
+    const [addresses, { Clusters, Connections, Runs, Logs }] = await Promise.all([
       this.addresses(),
       import('../client/index.ts'),
     ]);
@@ -80,10 +80,7 @@ export class CliContext {
       mcli: {
         runs: new Runs(connections),
         logs: new Logs(connections),
-        clusters: async () => {
-          const { ClusterDirectory } = await import('../client/cluster-directory.ts');
-          return new ClusterDirectory(await connections.temporal());
-        },
+        clusters: new Clusters(connections),
       },
     };
   }

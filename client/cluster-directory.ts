@@ -1,8 +1,9 @@
 /** Which clusters there are and what they have: read from the cluster workflows, remembered for a moment. */
 import type { Client } from '@temporalio/client';
 import type { ClusterInventory } from '../core/resources.ts';
-import { WORKFLOW_TYPES } from '../core/naming.ts';
-import { clusterViewQuery } from '../workflows/messages.ts';
+import { clusterWorkflowId } from '../core/naming.ts';
+import { clusterNodesQuery } from '../workflows/messages.ts';
+import { clusterNames } from './clusters.ts';
 
 /** Enough to spare a burst of submissions a query each; construction asks again before it refuses anything. */
 const REMEMBERED_MS = 5_000;
@@ -29,16 +30,12 @@ export class ClusterDirectory {
   }
 
   private async read(): Promise<ClusterInventory[]> {
-    const query = `WorkflowType = '${WORKFLOW_TYPES.cluster}' AND ExecutionStatus = 'Running'`;
-    const views: Promise<ClusterInventory>[] = [];
-    for await (const { workflowId } of this.temporal.workflow.list({ query })) {
-      views.push(this.view(workflowId));
-    }
-    return (await Promise.all(views)).toSorted((a, b) => (a.cluster < b.cluster ? -1 : 1));
-  }
-
-  private async view(workflowId: string): Promise<ClusterInventory> {
-    const { snapshot } = await this.temporal.workflow.getHandle(workflowId).query(clusterViewQuery);
-    return { cluster: snapshot.cluster, nodes: snapshot.nodes };
+    const names = await clusterNames(this.temporal);
+    return await Promise.all(
+      names.map(async (cluster) => {
+        const handle = this.temporal.workflow.getHandle(clusterWorkflowId(cluster));
+        return { cluster, nodes: await handle.query(clusterNodesQuery) };
+      }),
+    );
   }
 }

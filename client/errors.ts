@@ -21,3 +21,17 @@ export class RunNotFound extends Error {
     this.run = run;
   }
 }
+
+export class ClusterSilent extends Error {
+  readonly cluster: string;
+  readonly why: string;
+  readonly fix =
+    'On this machine: `mcli status` shows the parts, `mcli up` starts them. Elsewhere: start a cluster worker.';
+
+  constructor(cluster: string, cause: unknown) {
+    super(`Cluster ${cluster} does not answer`, { cause });
+    this.name = 'ClusterSilent';
+    this.cluster = cluster;
+    this.why = `no cluster worker took the question (${cause instanceof Error ? cause.message : String(cause)})`;
+  }
+}

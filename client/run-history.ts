@@ -7,9 +7,11 @@ import type { temporal } from '@temporalio/proto';
 import type { Construction } from '../activities/contract.ts';
 import type { FailureType } from '../core/failures.ts';
 import type { RunInput, RunOutcome } from '../core/run.ts';
-import type { ResourceRequest } from '../core/run-spec.ts';
+import type { ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
 import { isTerminal } from '../core/run-status.ts';
 import type { RunStatus } from '../core/run-status.ts';
+import { schedulingUpdate } from '../workflows/messages.ts';
+import type { SchedulingChange } from '../workflows/messages.ts';
 
 type HistoryEvent = temporal.api.history.v1.IHistoryEvent;
 type Payload = temporal.api.common.v1.IPayload;
@@ -30,6 +32,8 @@ export interface RunDetails {
   readonly input: RunInput;
   /** Absent until construction has answered. */
   readonly resources?: ResourceRequest;
+  /** What is in force: as submitted, with the changes since. */
+  readonly scheduling: SchedulingRequest;
   readonly createdAt: Date;
   readonly startedAt?: Date;
   readonly endedAt?: Date;
@@ -61,10 +65,10 @@ export class RunHistory {
     this.name = name;
   }
 
-  /** `undefined` before the first event. */
+  /** `undefined` before the first event, and for a workflow that is no run. */
   current(): RunDetails | undefined {
     const { input, createdAt } = this.details;
-    if (!input || !createdAt) return undefined;
+    if (!input?.spec || !createdAt) return undefined;
     return {
       status: 'PENDING',
       reason: '',
@@ -73,6 +77,7 @@ export class RunHistory {
       nodes: [],
       closed: false,
       rejected: false,
+      scheduling: input.spec.scheduling,
       ...this.details,
       name: this.name,
       input,
@@ -105,6 +110,13 @@ export class RunHistory {
       const { upsertedMemo } = event.workflowPropertiesModifiedEventAttributes;
       const message = upsertedMemo?.fields?.['message'];
       if (message) this.details.message = await this.decode<string>([message]);
+    } else if (event.workflowExecutionUpdateAcceptedEventAttributes) {
+      const { name, args } =
+        event.workflowExecutionUpdateAcceptedEventAttributes.acceptedRequest?.input ?? {};
+      if (name !== schedulingUpdate.name) return;
+      const change = await this.decode<SchedulingChange>(args?.payloads);
+      const before = this.current()?.scheduling;
+      if (before) this.details.scheduling = { ...before, ...change };
     } else {
       await this.close(event, at);
     }

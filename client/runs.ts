@@ -13,11 +13,16 @@ import {
 } from '../core/naming.ts';
 import { DEFAULT_GRACE_MS } from '../core/run.ts';
 import type { RunInput } from '../core/run.ts';
-import type { RunSpec } from '../core/run-spec.ts';
+import type { RunSpec, SchedulingRequest } from '../core/run-spec.ts';
 import type { RunStatus } from '../core/run-status.ts';
 import { isTerminal } from '../core/run-status.ts';
-import { constructedUpdate, queuePositionQuery, stopSignal } from '../workflows/messages.ts';
-import type { QueuePosition, StopOrder } from '../workflows/messages.ts';
+import {
+  constructedUpdate,
+  queuePositionQuery,
+  schedulingUpdate,
+  stopSignal,
+} from '../workflows/messages.ts';
+import type { QueuePosition, SchedulingChange, StopOrder } from '../workflows/messages.ts';
 import type { Connections } from './connection.ts';
 import { RunNotFound } from './errors.ts';
 import { ABRUPT_END, RunHistory } from './run-history.ts';
@@ -122,7 +127,7 @@ export class Runs {
     }
     const details = history.current();
     // Other workflows of the namespace are no runs.
-    if (!details?.input.spec || details.rejected) throw new RunNotFound(run);
+    if (!details || details.rejected) throw new RunNotFound(run);
     return details;
   }
 
@@ -146,10 +151,36 @@ export class Runs {
     }
   }
 
-  async queuePosition(run: string, cluster: string): Promise<QueuePosition | undefined> {
+  /** `undefined` where the run does not wait, or nobody answers within `withinMs`. */
+  async queuePosition(
+    run: string,
+    cluster: string,
+    withinMs = POSITION_MS,
+  ): Promise<QueuePosition | undefined> {
     const client = await this.connections.temporal();
     const handle = client.workflow.getHandle(clusterWorkflowId(cluster));
-    return (await handle.query(queuePositionQuery, run)) ?? undefined;
+    try {
+      const place = await client.connection.withDeadline(Date.now() + withinMs, () =>
+        handle.query(queuePositionQuery, run),
+      );
+      return place ?? undefined;
+    } catch {
+      // Where a run waits is a courtesy: without a worker that could tell, everything else still works.
+      return undefined;
+    }
+  }
+
+  /**
+   * Changes how a run is scheduled, and answers with what is in force; the cluster has been told by then.
+   * @throws RunNotFound when the run is unknown or has ended
+   */
+  async changeScheduling(run: string, change: SchedulingChange): Promise<SchedulingRequest> {
+    const client = await this.connections.temporal();
+    try {
+      return await client.workflow.getHandle(run).executeUpdate(schedulingUpdate, { args: [change] });
+    } catch (error) {
+      throw notFound(error, run);
+    }
   }
 
   /** Details of the heartbeats of the activities that the run has open now, by activity type. */
@@ -241,6 +272,8 @@ const LONG_POLL_MS = 70_000;
 const RECONNECT_MS = 500;
 /** After this a deletion goes on without a witness. */
 const DELETION_MS = 30_000;
+/** A person waits for the rest of what was asked. */
+const POSITION_MS = 1_000;
 /** The Web UI shows the beginning of the file; the whole is in the workflow's input. */
 const MAX_DETAILS_BYTES = 20_000;
 

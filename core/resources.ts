@@ -85,7 +85,8 @@ function readInstance(
   return { gpus: Number(count) * (compute.nodes ?? 1), gpuType: type.join('x') };
 }
 
-function instanceName(node: ClusterNode): string {
+/** `8xa100_80gb`, or `cpu`: nodes of one name are alike. */
+export function instanceName(node: ClusterNode): string {
   return node.gpuType === null || node.gpus === 0 ? 'cpu' : `${node.gpus}x${node.gpuType}`.toLowerCase();
 }
 

@@ -15,17 +15,18 @@ import type { ClusterActivities, LeaseNotice } from '../activities/contract.ts';
 import { resumptionKey } from '../core/cluster.ts';
 import type { CapacityRequest, ClusterNode, ClusterSnapshot, Lease } from '../core/cluster.ts';
 import type { ClusterState } from '../core/cluster-state.ts';
-import { learn } from '../core/estimates.ts';
+import { emptyHistory, learn } from '../core/estimates.ts';
 import type { RunTimeHistory } from '../core/estimates.ts';
 import { plan } from '../core/scheduler.ts';
 import {
+  clusterNodesQuery,
   clusterViewQuery,
   nodeReportSignal,
   queuePositionQuery,
   releaseCapacitySignal,
   requestCapacitySignal,
 } from './messages.ts';
-import type { ClusterView, NodeReport, QueuePosition, Revocation } from './messages.ts';
+import type { ClusterView, NodeReport, QueuePage, QueuePosition, Revocation } from './messages.ts';
 
 /** Replay costs about half a millisecond per event, and a task has 5 s: far below Temporal's own suggestion of 4,096. */
 const MAX_HISTORY_EVENTS = 1_000;
@@ -37,7 +38,8 @@ export async function cluster(initial: ClusterState): Promise<void> {
   setHandler(requestCapacitySignal, (request, held) => ledger.request(request, held));
   setHandler(releaseCapacitySignal, (ref) => ledger.release(ref));
   setHandler(nodeReportSignal, (report) => ledger.report(report));
-  setHandler(clusterViewQuery, () => ledger.view());
+  setHandler(clusterViewQuery, (page) => ledger.view(page));
+  setHandler(clusterNodesQuery, () => ledger.allNodes());
   setHandler(queuePositionQuery, (run) => ledger.queuePosition(run));
   const activities = proxyActivities<ClusterActivities>({
     startToCloseTimeout: '60s',
@@ -204,8 +206,18 @@ class Ledger {
     return this.waiting.find((waiting) => waiting.run === run) ?? null;
   }
 
-  view(): ClusterView {
-    return { snapshot: this.snapshot(), waiting: this.waiting };
+  allNodes(): ClusterNode[] {
+    return [...this.nodes.values()];
+  }
+
+  view({ from, count }: QueuePage = { from: 0, count: Infinity }): ClusterView {
+    const snapshot = this.snapshot();
+    const queue = snapshot.queue.slice(from, from + count);
+    const waiting = this.waiting.slice(from, from + count);
+    const queued = snapshot.queue.length;
+    return from === 0
+      ? { snapshot: { ...snapshot, queue }, waiting, history: this.history, queued }
+      : { snapshot: { ...snapshot, nodes: [], leases: [], queue }, waiting, history: emptyHistory(), queued };
   }
 
   state(): ClusterState {
@@ -230,7 +242,7 @@ class Ledger {
   private snapshot(): ClusterSnapshot {
     return {
       cluster: this.cluster,
-      nodes: [...this.nodes.values()],
+      nodes: this.allNodes(),
       queue: [...this.queue.values()],
       leases: [...this.leases.values()],
     };

@@ -4,7 +4,8 @@
  */
 import type { QueryDefinition, SignalDefinition, UpdateDefinition } from '@temporalio/common';
 import type { Construction } from '../activities/contract.ts';
-import type { CapacityRequest, ClusterSnapshot, Lease, NodeInventory } from '../core/cluster.ts';
+import type { CapacityRequest, ClusterNode, ClusterSnapshot, Lease, NodeInventory } from '../core/cluster.ts';
+import type { RunTimeHistory } from '../core/estimates.ts';
 import type { Priority } from '../core/priority.ts';
 import type { SchedulingRequest } from '../core/run-spec.ts';
 import type { Decision } from '../core/scheduler.ts';
@@ -75,13 +76,25 @@ export const nodeReportSignal = defineSignal<[NodeReport]>('node-report');
 
 export interface ClusterView {
   readonly snapshot: ClusterSnapshot;
-  /** Why each queued run waits, as of the last plan. */
+  /** Why each queued run waits, as of the last plan; in queue order. */
   readonly waiting: readonly QueuePosition[];
+  /** What the cluster has learned of run times: whoever has this and the snapshot can plan as the cluster does. */
+  readonly history: RunTimeHistory;
+  /** How many runs are queued in all: more than `snapshot.queue` has when a page of it was asked for. */
+  readonly queued: number;
+}
+/** A part of a queue: an answer to a query has 2 MB at most, which a queue of some thousand runs is larger than. */
+export interface QueuePage {
+  /** Only the page from 0 carries nodes, leases and history. */
+  readonly from: number;
+  readonly count: number;
 }
 /** Small, because `mcli run` asks every few seconds. */
 export type QueuePosition = Extract<Decision, { type: 'WAIT' }>;
 export const queuePositionQuery = defineQuery<QueuePosition | null, [run: string]>('queue-position');
-export const clusterViewQuery = defineQuery<ClusterView>('view');
+export const clusterViewQuery = defineQuery<ClusterView, [page?: QueuePage]>('view');
+/** Small, because every submission asks. */
+export const clusterNodesQuery = defineQuery<readonly ClusterNode[]>('nodes');
 
 // To a node.
 

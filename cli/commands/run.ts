@@ -107,7 +107,11 @@ async function dryRun(context: CliContext, spec: RunSpec, format: 'yaml' | 'json
     import('../../core/resources.ts'),
     import('../../core/run-constructed.ts'),
   ]);
-  const answer = resolveResources(spec, await (await clusters()).list());
+  const views = await clusters.list();
+  const answer = resolveResources(
+    spec,
+    views.map(({ snapshot }) => snapshot),
+  );
   if (!answer.ok) throw new CliError(answer.problems);
   for (const warning of answer.warnings) context.say(`! ${warning}`);
   context.print(
