@@ -5,7 +5,6 @@
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -61,7 +60,6 @@ function bundleProcesses(): Promise<string[]> {
 }
 
 async function bundleLibrary(): Promise<string[]> {
-  if (!existsSync(path.join(root, 'client/index.ts'))) return [];
   const types = promisify(execFile)(path.join(root, 'node_modules/.bin/tsc'), [
     '-p',
     path.join(root, 'scripts/tsconfig.types.json'),
@@ -75,11 +73,7 @@ async function bundleLibrary(): Promise<string[]> {
   return files;
 }
 
-async function bundle({
-  entryPoints,
-  ...options
-}: Omit<BuildOptions, 'entryPoints'> & { entryPoints: Record<string, string> }): Promise<string[]> {
-  const existing = Object.entries(entryPoints).filter(([, source]) => existsSync(path.join(root, source)));
+async function bundle(options: BuildOptions): Promise<string[]> {
   const result = await build({
     bundle: true,
     format: 'esm',
@@ -90,14 +84,12 @@ async function bundle({
     logLevel: 'warning',
     ...options,
     metafile: true,
-    entryPoints: Object.fromEntries(existing),
   });
   return Object.keys(result.metafile.outputs).map((file) => path.join(root, file));
 }
 
 async function bundleWorkflows(source: string, target: string): Promise<string[]> {
   const workflowsPath = path.join(root, source);
-  if (!existsSync(workflowsPath)) return [];
   const { code } = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('WARN') });
   const file = path.join(dist, target);
   await writeFile(file, code);

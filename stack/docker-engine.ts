@@ -19,7 +19,7 @@ export type DockerHealth =
 const PING_TIMEOUT_MS = 3_000;
 
 /** Where Docker may listen, best first: what is configured, the system's daemon, a daemon of this user. */
-export function dockerHosts(configured: string | undefined): readonly string[] {
+function dockerHosts(configured: string | undefined): readonly string[] {
   if (configured !== undefined && configured !== '') return [configured];
   const runtimeDir = process.env['XDG_RUNTIME_DIR'];
   return [

@@ -5,6 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NAMESPACE } from '../core/naming.ts';
+import { natsUrl, temporalAddress, webUiUrl } from './addresses.ts';
 import type { StackConfig, StackState } from './config.ts';
 import { readConfig, readState, settingsKey, writeConfig } from './config.ts';
 import type { Say } from './errors.ts';
@@ -209,9 +210,9 @@ async function endSupervisor(home: StackHome): Promise<void> {
 
 function addresses({ ports }: StackConfig): StackAddresses {
   return {
-    temporalAddress: `127.0.0.1:${ports.temporal}`,
+    temporalAddress: temporalAddress(ports),
     namespace: NAMESPACE,
-    natsUrl: `nats://127.0.0.1:${ports.nats}`,
-    webUiUrl: `http://127.0.0.1:${ports.temporalUi}`,
+    natsUrl: natsUrl(ports),
+    webUiUrl: webUiUrl(ports),
   };
 }

@@ -3,11 +3,11 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { CLUSTER_QUEUE, CONTROL_QUEUE, NAMESPACE, nodeQueue } from '../core/naming.ts';
 import { SEARCH_ATTRIBUTES } from '../core/search-attributes.ts';
+import { LOOPBACK, natsUrl, temporalAddress } from './addresses.ts';
 import type { StackConfig, StackPorts } from './config.ts';
 import type { StackHome } from './home.ts';
 import { distFile } from './package-root.ts';
 import { PART_VARIABLE } from './parent-watch.ts';
-import { LOOPBACK } from './ports.ts';
 
 export type Part = {
   readonly name: string;
@@ -43,12 +43,6 @@ export function stackParts(home: StackHome, config: StackConfig): readonly Part[
     ...nodeNames(config.settings.nodes).map((node) => nodeAgent(home, config, node)),
   ];
 }
-
-export const temporalAddress = (ports: StackPorts): string => `${LOOPBACK}:${ports.temporal}`;
-export const temporalHttpUrl = (ports: StackPorts): string => `http://${LOOPBACK}:${ports.temporalHttp}`;
-export const webUiUrl = (ports: StackPorts): string => `http://${LOOPBACK}:${ports.temporalUi}`;
-export const natsUrl = (ports: StackPorts): string => `nats://${LOOPBACK}:${ports.nats}`;
-export const natsMonitorUrl = (ports: StackPorts): string => `http://${LOOPBACK}:${ports.natsMonitor}`;
 
 /** What nats-server reads: the option for large messages exists only in its file. */
 export function natsConfigText(home: StackHome, ports: StackPorts): string {
@@ -106,7 +100,7 @@ function nats(home: StackHome, { tools, ports }: StackConfig): Part {
   };
 }
 
-export const nodeNames = (count: number): readonly string[] =>
+const nodeNames = (count: number): readonly string[] =>
   Array.from({ length: count }, (_, index) => `node-${index}`);
 
 function nodeAgent(home: StackHome, config: StackConfig, node: string): Part {

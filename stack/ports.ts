@@ -1,8 +1,8 @@
 /** Ports of the local stack: chosen once per home, loopback only. */
 import net from 'node:net';
+import { LOOPBACK } from './addresses.ts';
 import type { StackPorts } from './config.ts';
 
-export const LOOPBACK = '127.0.0.1';
 /** Below the range that the system hands out for outgoing connections, so that these rarely take one of ours. */
 const RANGE = { first: 20_000, last: 31_999 } as const;
 const ATTEMPTS = 200;

@@ -1,8 +1,8 @@
 /** The two servers of the local stack, asked over HTTP: are they at work, and does the namespace stand as it should. */
 import { HISTORY_DAYS, NAMESPACE } from '../core/naming.ts';
 import { SEARCH_ATTRIBUTES } from '../core/search-attributes.ts';
+import { natsMonitorUrl, temporalAddress, temporalHttpUrl } from './addresses.ts';
 import type { StackConfig, StackPorts } from './config.ts';
-import { natsMonitorUrl, temporalAddress, temporalHttpUrl } from './parts.ts';
 import { runProgram } from './shell.ts';
 
 const ASK_TIMEOUT_MS = 2_000;

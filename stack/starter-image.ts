@@ -13,7 +13,7 @@ import { packageFile } from './package-root.ts';
 import { asRoot, lastLines, runProgram } from './shell.ts';
 
 /** The second name says what it is, for those who look at `docker images`. */
-export const STARTER_IMAGE = 'bash:latest';
+const STARTER_IMAGE = 'bash:latest';
 const STARTER_ALIAS = 'mcli/starter:latest';
 const LABEL = 'mcli.starter=1';
 

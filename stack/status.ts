@@ -1,11 +1,12 @@
 /** How the local stack is, asked of every part itself. */
+import { natsUrl, temporalAddress, webUiUrl } from './addresses.ts';
 import type { PartState, StackConfig, StackState } from './config.ts';
 import { readConfig, readState } from './config.ts';
 import { dockerHealth } from './docker-engine.ts';
 import type { StackHome } from './home.ts';
 import { logFile } from './log-files.ts';
 import type { Part } from './parts.ts';
-import { natsUrl, stackParts, temporalAddress, webUiUrl } from './parts.ts';
+import { stackParts } from './parts.ts';
 import type { Pollers } from './pollers.ts';
 import { isAlive } from './process-identity.ts';
 import { askNats, askTemporal } from './servers.ts';
