@@ -5,7 +5,7 @@ import {
   CONFIG_DIR,
   containerName,
   LABELS,
-  MASTER_PORT,
+  masterPort,
   PARAMETERS_PATH,
   RUN_CONFIG_PATH,
 } from '../core/naming.ts';
@@ -15,6 +15,8 @@ import type { ContainerConfig, ContainerFile } from './docker.ts';
 
 /** What a node does with every container. */
 export interface NodeSettings {
+  /** Whose containers these are: an agent clears up none of another's. */
+  readonly controlPlane: string;
   readonly inventory: NodeInventory;
   /** False for declared GPUs, which are scheduled but not attached. */
   readonly attachGpus: boolean;
@@ -57,9 +59,11 @@ export function containerConfig(
     Cmd: ['bash', ENTRY_PATH],
     Env: Object.entries(containerEnvironment(input, settings)).map(([name, value]) => `${name}=${value}`),
     Labels: {
+      [LABELS.controlPlane]: settings.controlPlane,
       [LABELS.run]: input.run,
       [LABELS.resumption]: String(input.resumption),
       [LABELS.rank]: String(input.rank),
+      [LABELS.ranks]: String(input.numNodes),
       [LABELS.fence]: String(input.fence),
       [LABELS.cluster]: input.cluster,
       [LABELS.node]: input.node,
@@ -113,7 +117,7 @@ function containerEnvironment(input: RankExecution, settings: NodeSettings): Rec
     WORLD_SIZE: String(input.worldSize),
     // A run on one node is its own peer; the node's name may mean nothing inside the container's network.
     MASTER_ADDR: input.numNodes > 1 ? input.masterAddress : '127.0.0.1',
-    MASTER_PORT: String(MASTER_PORT),
+    MASTER_PORT: String(masterPort(input.fence)),
     ...(!attached && { NVIDIA_VISIBLE_DEVICES: 'void' }),
     ...trackerEnvironment(input),
     ...spec.envVariables,

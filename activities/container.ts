@@ -10,17 +10,12 @@ import { runFailure, stopRequested, whileAttached, whileDockerIsAway } from './a
 import { commandFiles, containerConfig, integrationFiles } from './container-config.ts';
 import type { NodeSettings } from './container-config.ts';
 import type { ContainerLogs } from './container-logs.ts';
-import type {
-  ContainerExit,
-  ContainerStop,
-  NodeActivities,
-  RankAssignment,
-  RankExecution,
-} from './contract.ts';
+import type { ContainerExit, NodeActivities, RankAssignment, RankExecution } from './contract.ts';
 import type { ContainerFile, ContainerState, Docker } from './docker.ts';
 import { DockerError } from './docker.ts';
 import type { IntegrationPlan } from './integrations.ts';
 import { planIntegrations } from './integrations.ts';
+import { stopContainer } from './stop-container.ts';
 
 interface Dependencies {
   readonly docker: Docker;
@@ -55,7 +50,7 @@ export function createContainerActivities({ docker, logs, settings }: Dependenci
     'remove-container': (input) =>
       whileAttached(async (signal) => {
         const name = containerName(input);
-        const stop = await stopContainer(name, input.graceMs);
+        const stop = await stopContainer(docker, name, input.graceMs);
         await abortable(signal, logs.close(input, 'removed'));
         await whileDockerIsAway(signal, () => docker.remove(name));
         return stop;
@@ -70,7 +65,7 @@ export function createContainerActivities({ docker, logs, settings }: Dependenci
       return await exitOf(input, signal);
     } catch (error) {
       if (!signal.aborted || !stopRequested()) throw error;
-      const stop = await stopContainer(name, input.graceMs);
+      const stop = await stopContainer(docker, name, input.graceMs);
       throw new CancelledFailure('The container was stopped.', [stop]);
     }
   }
@@ -146,38 +141,7 @@ export function createContainerActivities({ docker, logs, settings }: Dependenci
     }
     return false;
   }
-
-  /** Returns only when the container is proven gone. */
-  async function stopContainer(name: string, graceMs: number): Promise<ContainerStop> {
-    return whileDockerIsAway(undefined, async () => {
-      const state = await docker.inspect(name);
-      if (state?.status !== 'running') return { endedBy: 'not-running' };
-      await docker.kill(name, 'SIGTERM');
-      // The kernel drops a signal that comes before the container's first process has asked for it.
-      const young = Date.now() - Date.parse(state.startedAt) < STARTING_MS;
-      if (young && !(await endsWithin(name, STARTING_MS))) await docker.kill(name, 'SIGTERM');
-      if (await endsWithin(name, graceMs)) return { endedBy: 'SIGTERM' };
-      await docker.kill(name, 'SIGKILL');
-      // No limit: a process that the kernel can't end yet still holds its GPUs.
-      await docker.waitForExit(name, new AbortController().signal);
-      return { endedBy: 'SIGKILL' };
-    });
-  }
-
-  async function endsWithin(name: string, graceMs: number): Promise<boolean> {
-    const grace = AbortSignal.timeout(graceMs);
-    try {
-      await docker.waitForExit(name, grace);
-      return true;
-    } catch (error) {
-      if (grace.aborted) return false;
-      throw error;
-    }
-  }
 }
-
-/** Longer than the first processes of a container need to be ready for signals, also on a busy machine. */
-const STARTING_MS = 1_500;
 
 interface Phase {
   readonly phase: 'integrations' | 'command';

@@ -49,6 +49,8 @@ export interface Docker {
   /** Ends when the daemon is done or the signal aborts, which makes the daemon give up the download. */
   pull(name: string, signal: AbortSignal): AsyncIterable<PullEvent>;
   inspect(name: string): Promise<ContainerState | undefined>;
+  /** Labels of all containers that have these, running or not. */
+  list(labels: Readonly<Record<string, string>>): Promise<Readonly<Record<string, string>>[]>;
   /** @returns false when a container of this name is there already. */
   create(config: ContainerConfig): Promise<boolean>;
   putFiles(name: string, files: readonly ContainerFile[]): Promise<void>;
@@ -115,6 +117,14 @@ export function createDocker(host?: string): Docker {
     async inspect(name) {
       const found = await absentAsUndefined((limit) => dockerode.getContainer(name).inspect(limit));
       return found && containerState(found);
+    },
+
+    async list(labels) {
+      const label = Object.entries(labels).map(([name, value]) => `${name}=${value}`);
+      const found = await answered((limit) =>
+        dockerode.listContainers({ all: true, filters: { label }, ...limit }),
+      );
+      return found.map(({ Labels }) => Labels);
     },
 
     async create(config) {

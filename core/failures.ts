@@ -114,6 +114,8 @@ export interface RunFailure {
   /** One sentence with the real values in it. */
   readonly message: string;
   readonly exitCode?: number;
+  /** ISO 8601 in UTC. */
+  readonly failedAt?: string;
   readonly rank?: number;
   readonly node?: string;
 }
@@ -163,19 +165,11 @@ export function exitFailure(exit: {
   return { type: 'NonZeroExit', exitCode, message: `The command ended with exit code ${exitCode}.` };
 }
 
-/** Lower is more telling: when several ranks fail at once, the cause is rarely the one that was killed. */
-const TELLING: readonly FailureType[] = [
-  'OutOfMemory',
-  'CommandNotFound',
-  'IntegrationFailed',
-  'NonZeroExit',
-];
-
-/** The failure that stands for the run when ranks of a gang fail together. */
+/**
+ * The failure that stands for the run when ranks of a gang fail together: the first, since the others lost a peer. By
+ * the clocks of the nodes, because answers of several nodes overtake each other.
+ */
 export function rootCause(failures: readonly RunFailure[]): RunFailure | undefined {
-  const weight = (failure: RunFailure): number => {
-    const index = TELLING.indexOf(failure.type);
-    return index === -1 ? TELLING.length : index;
-  };
-  return failures.toSorted((a, b) => weight(a) - weight(b) || (a.rank ?? 0) - (b.rank ?? 0))[0];
+  const time = ({ failedAt = '' }: RunFailure): string => failedAt;
+  return failures.toSorted((a, b) => Number(time(a) > time(b)) - Number(time(a) < time(b)))[0];
 }

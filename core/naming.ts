@@ -34,10 +34,16 @@ export function parseLogSubject(subject: string): RankRef {
 /** Deterministic, so that a second start of the same rank is a conflict in Docker and not a second container. */
 export const containerName = (ref: RankRef): string => `mcli-${ref.run}-${ref.resumption}-${ref.rank}`;
 
+/** A stack's own: two local stacks on one Docker daemon have the same cluster and node names. */
+export const controlPlaneId = (temporalAddress: string, namespace: string): string =>
+  `${temporalAddress}/${namespace}`;
+
 export const LABELS = {
+  controlPlane: 'mcli.control-plane',
   run: 'mcli.run',
   resumption: 'mcli.resumption',
   rank: 'mcli.rank',
+  ranks: 'mcli.ranks',
   fence: 'mcli.fence',
   cluster: 'mcli.cluster',
   node: 'mcli.node',
@@ -51,4 +57,11 @@ export const RUN_SUFFIX_ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789';
 export const CONFIG_DIR = '/mnt/config';
 export const PARAMETERS_PATH = `${CONFIG_DIR}/parameters.yaml`;
 export const RUN_CONFIG_PATH = `${CONFIG_DIR}/run_config.yaml`;
-export const MASTER_PORT = 7501;
+/** Below the ports of local stacks (20,000 on) and those that systems hand out for outgoing connections. */
+const MASTER_PORTS = { first: 10_000, count: 10_000 };
+
+/**
+ * Where the ranks meet: MASTER_PORT. Another for every lease, because gangs share the network of their nodes; two
+ * leases of one node have the same only when 10,000 grants lie between them.
+ */
+export const masterPort = (fence: number): number => MASTER_PORTS.first + (fence % MASTER_PORTS.count);

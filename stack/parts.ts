@@ -111,6 +111,8 @@ function nodeAgent(home: StackHome, config: StackConfig, node: string): Part {
     MCLI_NODE_GPUS: settings.gpus,
     MCLI_NODE_GPU_TYPE: settings.gpuType,
     MCLI_NODE_CPU_SLOTS: settings.cpuSlots,
+    // All nodes are this machine, whose network a gang uses.
+    MCLI_NODE_ADDRESS: LOOPBACK,
     // The one machine of a local stack may use the images it has built; a cluster's nodes always ask the registry.
     MCLI_NODE_ALLOW_LOCAL_IMAGES: 1,
     MCLI_NODE_CONTAINER_NETWORK: settings.containerNetwork,

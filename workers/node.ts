@@ -24,8 +24,16 @@ import { createImageActivities } from '../activities/image.ts';
 import { createLogStream } from '../activities/log-stream.ts';
 import { createNodeService } from '../activities/node-service.ts';
 import type { NodeService } from '../activities/node-service.ts';
+import { createOrphanKeeper } from '../activities/orphans.ts';
 import type { NodeInventory } from '../core/cluster.ts';
-import { CLUSTER_QUEUE, NAMESPACE, nodeQueue, nodeWorkflowId, WORKFLOW_TYPES } from '../core/naming.ts';
+import {
+  CLUSTER_QUEUE,
+  controlPlaneId,
+  NAMESPACE,
+  nodeQueue,
+  nodeWorkflowId,
+  WORKFLOW_TYPES,
+} from '../core/naming.ts';
 import { announceReady, watchParent } from '../stack/parent-watch.ts';
 import { registerNodeSignal } from '../workflows/messages.ts';
 import { readNodeConfig } from './node-config.ts';
@@ -39,6 +47,8 @@ const RETRY_MS = 500;
 const REGISTER_AGAIN_MS = 5_000;
 const REGISTER_AGAIN_AT_MOST_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 5_000;
+/** Where the SDK looks when nothing names an address. */
+const DEFAULT_TEMPORAL_ADDRESS = '127.0.0.1:7233';
 /** What the machine keeps for itself when one run takes all memory it can get. */
 const RESERVED_MEMORY_SHARE = 0.05;
 const RESERVED_MEMORY_BYTES = 1024 ** 3;
@@ -54,7 +64,9 @@ async function serveNode(config: NodeConfig): Promise<void> {
   });
   watchParent();
   const docker = createDocker(config.dockerHost);
-  const settings = await patiently('Docker', () => nodeSettings(config, docker));
+  const { connectionOptions, namespace = NAMESPACE } = loadClientConnectConfig();
+  const controlPlane = controlPlaneId(connectionOptions.address ?? DEFAULT_TEMPORAL_ADDRESS, namespace);
+  const settings = await patiently('Docker', () => nodeSettings(config, controlPlane, docker));
   const service = createNodeService();
   const logs = createContainerLogs(docker, createLogStream(connectToNats(config)));
   const activities = {
@@ -66,12 +78,20 @@ async function serveNode(config: NodeConfig): Promise<void> {
     }),
     ...createContainerActivities({ docker, logs, settings }),
   };
-  const { connectionOptions, namespace = NAMESPACE } = loadClientConnectConfig();
   const connection = await patiently('Temporal', () => NativeConnection.connect(connectionOptions));
+  const client = new Client({ connection, namespace });
+  const { cluster, node } = config;
+  const orphans = createOrphanKeeper({
+    docker,
+    logs,
+    temporal: client,
+    place: { controlPlane, cluster, node },
+  });
   const worker = await Worker.create({
     connection,
     namespace,
     activities,
+    interceptors: { activity: [orphans.interceptors] },
     taskQueue: nodeQueue(config.cluster, config.node),
     // The cluster decides how many runs come; twice their number leaves room for those that are being removed.
     maxConcurrentActivityTaskExecutions: 2 * (settings.inventory.gpus + settings.inventory.cpuSlots) + 4,
@@ -81,20 +101,21 @@ async function serveNode(config: NodeConfig): Promise<void> {
     maxHeartbeatThrottleInterval: '1s',
     shutdownForceTime: '10s',
   });
-  const client = new Client({ connection, namespace });
-  const stopRegistering = new AbortController();
-  void keepRegistered(config, settings.inventory, client, service, stopRegistering.signal);
+  const closing = new AbortController();
+  void keepRegistered(config, settings.inventory, client, service, closing.signal);
+  void orphans.watch(closing.signal);
   await worker.run();
-  stopRegistering.abort();
+  closing.abort();
   // NATS and unfinished log passes would keep the process; all they know is in Docker and in the stream.
   process.exit();
 }
 
-async function nodeSettings(config: NodeConfig, docker: Docker): Promise<NodeSettings> {
+async function nodeSettings(config: NodeConfig, controlPlane: string, docker: Docker): Promise<NodeSettings> {
   const gpus = config.declaredGpus ?? (await detectGpus());
   const { memoryBytes } = await docker.machine();
   const reserved = Math.max(memoryBytes * RESERVED_MEMORY_SHARE, RESERVED_MEMORY_BYTES);
   return {
+    controlPlane,
     inventory: {
       node: config.node,
       gpuType: gpus?.type ?? null,

@@ -79,7 +79,7 @@ export async function executeCommand({ ranks }: Gang): Promise<void> {
       rank,
     );
     const failure = exitFailure(exit);
-    if (failure) throw new GangFailed({ ...failure, rank: rank.rank, node: rank.node });
+    if (failure) throw new GangFailed({ ...failure, failedAt: exit.finishedAt });
   });
 }
 
@@ -125,7 +125,7 @@ async function onEveryRank(
           await step(rank);
         } catch (error) {
           if (isCancellation(error)) cancelled = error;
-          else failures.push({ rank: rank.rank, node: rank.node, ...failureOf(error) });
+          else failures.push(failureOfRank(rank, error));
           // The others would wait for this rank until their collective operations time out.
           scope.cancel();
         }
@@ -135,6 +135,12 @@ async function onEveryRank(
   const failure = rootCause(failures);
   if (failure) throw new GangFailed(failure);
   if (cancelled) throw cancelled;
+}
+
+function failureOfRank(rank: RankExecution, error: unknown): RunFailure {
+  const failure = { failedAt: new Date().toISOString(), ...failureOf(error) };
+  const where = rank.numNodes > 1 ? `Rank ${rank.rank} on ${rank.node}: ` : '';
+  return { ...failure, message: `${where}${failure.message}`, rank: rank.rank, node: rank.node };
 }
 
 function assignmentOf({

@@ -50,6 +50,7 @@ export function aRank(command: string, spec: Partial<RunSpec> = {}): RankExecuti
 }
 
 export const SETTINGS: NodeSettings = {
+  controlPlane: 'test',
   inventory: { node: 'test-node', gpuType: null, gpus: 0, cpuSlots: 2, address: 'test-node' },
   attachGpus: false,
   containerNetwork: 'bridge',

@@ -1,0 +1,152 @@
+/**
+ * Clears up containers that nobody owns any more: their run was terminated or deleted, or went on elsewhere while this
+ * node was cut off. No workflow code runs for such a run, so its agent stops the container and gives the GPUs back.
+ *
+ * A container is left alone while an activity of this agent holds it, which would be told of an end by its heartbeat,
+ * and whenever its run is open and on the same resumption. Who cannot be asked is not judged.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Client } from '@temporalio/client';
+import { WorkflowNotFoundError } from '@temporalio/client';
+import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
+import type { ActivityInterceptorsFactory } from '@temporalio/worker';
+import type { RankRef } from '../core/naming.ts';
+import { clusterWorkflowId, containerName, LABELS } from '../core/naming.ts';
+import type { SearchAttributeName } from '../core/search-attributes.ts';
+import { releaseCapacitySignal } from '../workflows/messages.ts';
+import type { ContainerLogs } from './container-logs.ts';
+import type { Docker } from './docker.ts';
+import { stopContainer } from './stop-container.ts';
+
+interface Dependencies {
+  readonly docker: Docker;
+  readonly logs: Pick<ContainerLogs, 'close'>;
+  readonly temporal: Client;
+  /** Whose containers may be cleared up. */
+  readonly place: { readonly controlPlane: string; readonly cluster: string; readonly node: string };
+}
+
+export interface OrphanKeeper {
+  /** Looks at once, every 10 s, and whenever an activity of a run ends that is gone. Ends with `signal`. */
+  watch(signal: AbortSignal): Promise<void>;
+  /** Tells the keeper what the activities of this agent hold. */
+  readonly interceptors: ActivityInterceptorsFactory;
+}
+
+const LOOK_INTERVAL_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 5_000;
+/** From SIGTERM to SIGKILL: the platform's usual one, since nobody can be asked for the run's own. */
+const GRACE_MS = 30_000;
+
+const RESUMPTION = defineSearchAttributeKey(
+  'Resumption' satisfies SearchAttributeName,
+  SearchAttributeType.INT,
+);
+
+export function createOrphanKeeper({ docker, logs, temporal, place }: Dependencies): OrphanKeeper {
+  /** Containers with the number of activities that hold them: a retry may overlap its predecessor. */
+  const held = new Map<string, number>();
+  /** A slow end must not keep the next look from the others. */
+  const clearing = new Set<string>();
+  let wake = new AbortController();
+
+  return {
+    async watch(signal) {
+      while (!signal.aborted) {
+        // Renewed before the look: whatever happens during it may need another.
+        wake = new AbortController();
+        // Docker or Temporal is away: nothing is touched, and the next look is soon.
+        await look().catch(() => undefined);
+        const pause = AbortSignal.any([signal, wake.signal]);
+        await sleep(LOOK_INTERVAL_MS, undefined, { signal: pause }).catch(() => undefined);
+      }
+    },
+
+    interceptors: (context) => ({
+      inbound: {
+        async execute(input, next) {
+          const [ref] = input.args as [Partial<RankRef> | undefined];
+          const name = isRankRef(ref) ? containerName(ref) : undefined;
+          if (name === undefined) return await next(input);
+          held.set(name, (held.get(name) ?? 0) + 1);
+          try {
+            return await next(input);
+          } finally {
+            const others = (held.get(name) ?? 1) - 1;
+            if (others > 0) held.set(name, others);
+            else held.delete(name);
+            if (context.cancellationDetails?.notFound) wake.abort();
+          }
+        },
+      },
+    }),
+  };
+
+  async function look(): Promise<void> {
+    const found = await docker.list({
+      [LABELS.controlPlane]: place.controlPlane,
+      [LABELS.cluster]: place.cluster,
+      [LABELS.node]: place.node,
+    });
+    for (const labels of found) {
+      const container = describeContainer(labels);
+      const { name } = container;
+      if (held.has(name) || clearing.has(name) || !(await isOrphan(container))) continue;
+      clearing.add(name);
+      void clear(container)
+        // The next look finds what is left.
+        .catch((error: unknown) => console.error(`Orphaned container ${name} resists: ${String(error)}`))
+        .finally(() => clearing.delete(name));
+    }
+  }
+
+  async function isOrphan({ run, resumption }: OwnedContainer): Promise<boolean> {
+    try {
+      const { status, typedSearchAttributes } = await bounded(() =>
+        temporal.workflow.getHandle(run).describe(),
+      );
+      return status.name !== 'RUNNING' || (typedSearchAttributes.get(RESUMPTION) ?? 0) > resumption;
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return true;
+      throw error;
+    }
+  }
+
+  async function clear(container: OwnedContainer): Promise<void> {
+    const { name, run, resumption } = container;
+    const { endedBy } = await stopContainer(docker, name, GRACE_MS);
+    await logs.close(container, 'orphaned');
+    await docker.remove(name);
+    console.error(`Cleared up ${name}, whose run is gone or has moved on (${endedBy}).`);
+    // Other nodes may still hold GPUs of a gang: the cluster's own sweep waits for them all.
+    if (container.ranks > 1) return;
+    await bounded(() =>
+      temporal.workflow
+        .getHandle(clusterWorkflowId(place.cluster))
+        .signal(releaseCapacitySignal, { run, resumption }),
+    );
+  }
+
+  function bounded<T>(request: () => Promise<T>): Promise<T> {
+    return temporal.withDeadline(Date.now() + REQUEST_TIMEOUT_MS, request);
+  }
+}
+
+interface OwnedContainer extends RankRef {
+  readonly name: string;
+  /** Of the whole run. */
+  readonly ranks: number;
+}
+
+function describeContainer(labels: Readonly<Record<string, string>>): OwnedContainer {
+  const ref = {
+    run: labels[LABELS.run] ?? '',
+    resumption: Number(labels[LABELS.resumption]),
+    rank: Number(labels[LABELS.rank]),
+  };
+  return { ...ref, name: containerName(ref), ranks: Number(labels[LABELS.ranks]) };
+}
+
+function isRankRef(input: Partial<RankRef> | undefined): input is RankRef {
+  return input?.run !== undefined && input.resumption !== undefined && input.rank !== undefined;
+}
