@@ -34,26 +34,40 @@ export function learn(history: RunTimeHistory, run: RunLikeness, ranMs: number):
   while (history.keys > MAX_KEYS) forgetOldest(history);
 }
 
-/** The expected run time in milliseconds, before any limit; undefined where nothing alike has ever run. */
-export function learnedRunTime(history: RunTimeHistory, run: RunLikeness): number | undefined {
-  for (const key of keysOf(run)) {
-    const known = history.ranMs[key];
-    if (known !== undefined) return known.reduce((sum, ms) => sum + ms, 0) / known.length;
-  }
-  return undefined;
+/** How long a run is taken to run. */
+export interface Estimate {
+  /** Milliseconds. */
+  readonly ms: number;
+  /** True where no limit stands behind it. */
+  readonly guessed: boolean;
 }
 
-/** Assumed where nothing is known at all: long enough that such a run does not pass others as a short one. */
-export const UNKNOWN_RUN_TIME_MS = 24 * 3_600_000;
-
-/** The expected run time in milliseconds: learned where possible, never above the run's limit. */
+/** The run's limit, which the platform keeps; without one a guess from its like. */
 export function estimate(
   history: RunTimeHistory,
   request: RunLikeness & { readonly maxDurationMs?: number },
+): Estimate {
+  const limit = request.maxDurationMs;
+  if (limit !== undefined) return { ms: Math.max(1, limit), guessed: false };
+  return { ms: learnedRunTime(history, request) ?? UNKNOWN_RUN_TIME_MS, guessed: true };
+}
+
+/** What a run usually takes, milliseconds: most end well before their limit. Only for forecasts. */
+export function usualRunTime(
+  history: RunTimeHistory,
+  request: RunLikeness & { readonly maxDurationMs?: number },
 ): number {
-  const limit = request.maxDurationMs ?? Infinity;
-  const learned = learnedRunTime(history, request);
-  return Math.max(1, Math.min(learned ?? UNKNOWN_RUN_TIME_MS, limit));
+  const limit = request.maxDurationMs;
+  return Math.min(learnedRunTime(history, request) ?? limit ?? UNKNOWN_RUN_TIME_MS, limit ?? Infinity);
+}
+
+/** The geometric mean of the latest run times of the most alike runs, milliseconds; undefined when none ever ran. */
+export function learnedRunTime(history: RunTimeHistory, run: RunLikeness): number | undefined {
+  for (const key of keysOf(run)) {
+    const known = history.ranMs[key];
+    if (known !== undefined) return geometricMean(known);
+  }
+  return undefined;
 }
 
 /**
@@ -69,6 +83,8 @@ export function outlived(estimateMs: number, elapsedMs: number): number {
 }
 
 const HOUR_MS = 3_600_000;
+/** Taken for the first run of all: after that, the times of others say more. */
+const UNKNOWN_RUN_TIME_MS = 24 * HOUR_MS;
 const OVERRUN_STEPS_MS = [1 / 60, 5 / 60, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100].map(
   (hours) => hours * HOUR_MS,
 );
@@ -76,10 +92,16 @@ const OVERRUN_STEPS_MS = [1 / 60, 5 / 60, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100].m
 /** Two thousand keys of five times are about 150 KB of JSON: what a cluster workflow may carry. */
 const MAX_KEYS = 2_000;
 const REMEMBERED = 5;
+const ANYBODY = '\n';
 
 /** From the most to the least alike. The separator cannot be part of a user or a name. */
 function keysOf({ user, name, gpus }: RunLikeness): readonly string[] {
-  return [`${user}\n${name}\n${gpus}`, `${user}\n${name}`, user];
+  return [`${user}\n${name}\n${gpus}`, `${user}\n${name}`, user, ANYBODY];
+}
+
+/** Run times span seconds to days: the arithmetic mean would be that of the longest alone. */
+function geometricMean(times: readonly number[]): number {
+  return Math.exp(times.reduce((sum, ms) => sum + Math.log(Math.max(1, ms)), 0) / times.length);
 }
 
 function forgetOldest(history: RunTimeHistory): void {

@@ -1,4 +1,5 @@
 /** Whether a cluster could run a request at all, were it empty; asked before a request is accepted. */
+import { count, names } from './phrases.ts';
 import type { CapacityRequest, ClusterNode } from './cluster.ts';
 
 export type Fit = { readonly fits: true } | { readonly fits: false; readonly why: string };
@@ -9,7 +10,9 @@ type Resources = Pick<CapacityRequest, 'gpuType' | 'gpus' | 'nodes' | 'gpusPerNo
 export function fits(request: Resources, nodes: readonly ClusterNode[]): Fit {
   const unknown = request.nodeNames.filter((name) => !nodes.some(({ node }) => node === name));
   if (unknown.length > 0) {
-    return no(`it asks for ${unknown.join(', ')}; the cluster has ${list(nodes.map(({ node }) => node))}`);
+    return no(
+      `it asks for ${unknown.join(', ')}; the cluster has ${names(nodes.map(({ node }) => node)) || 'no nodes'}`,
+    );
   }
   const allowed = nodes.filter(
     ({ node }) => request.nodeNames.length === 0 || request.nodeNames.includes(node),
@@ -25,7 +28,7 @@ export function fits(request: Resources, nodes: readonly ClusterNode[]): Fit {
   const asked = `it asks for ${count(request.gpus, `${request.gpuType ?? 'unnamed'} GPU`)} on ${count(request.nodes, 'node')}`;
   if (ofType.length === 0) {
     const types = [...new Set(allowed.flatMap(({ gpuType }) => gpuType ?? []))].sort();
-    return no(`${asked}; the cluster has ${types.length === 0 ? 'no GPUs' : `only ${list(types)}`}`);
+    return no(`${asked}; the cluster has ${types.length === 0 ? 'no GPUs' : `only ${names(types)}`}`);
   }
   const sizes = ofType.map(({ gpus }) => gpus);
   const total = sizes.reduce((sum, gpus) => sum + gpus, 0);
@@ -36,14 +39,4 @@ export function fits(request: Resources, nodes: readonly ClusterNode[]): Fit {
 
 function no(why: string): Fit {
   return { fits: false, why };
-}
-
-function count(n: number, word: string): string {
-  return `${n} ${word}${n === 1 ? '' : 's'}`;
-}
-
-function list(names: readonly string[]): string {
-  if (names.length === 0) return 'no nodes';
-  const shown = names.toSorted().slice(0, 8).join(', ');
-  return names.length > 8 ? `${shown} and ${names.length - 8} more` : shown;
 }

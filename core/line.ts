@@ -7,6 +7,9 @@ import type { Demand, Pool } from './placement.ts';
 export class Line {
   /** What is kept for the first run that waits. */
   reservation: { readonly for: CapacityRequest; readonly startsAt: number } | undefined;
+  /** Set by a strict policy once a run waits: nothing passes it. */
+  closed = false;
+  #hasHead = false;
   readonly #pool: Pool;
   /** Demands that found no place: while a plan is made capacity only shrinks, so the same or longer fails again. */
   readonly #failed = new Map<number, number>();
@@ -50,6 +53,13 @@ export class Line {
       (other) =>
         other.size <= size && demand.nodeNames.every((name) => other.request.nodeNames.includes(name)),
     )?.request;
+  }
+
+  /** True for the first run that waits, if that one is to have a reservation; asks no second time. */
+  takeHead(reserves: () => boolean): boolean {
+    if (this.#hasHead) return false;
+    this.#hasHead = true;
+    return reserves();
   }
 
   hasFailed(demand: Demand, endsAt: number): boolean {

@@ -3,6 +3,7 @@
  * no two requests share. The order of the input never matters.
  */
 import type { CapacityRequest } from './cluster.ts';
+import type { Estimate } from './estimates.ts';
 import { priorityRank } from './priority.ts';
 
 /** A request with what the scheduler works out about it once per plan. */
@@ -10,8 +11,7 @@ export interface Waiting {
   readonly request: CapacityRequest;
   /** 0 is the most urgent class. */
   readonly classRank: number;
-  /** How long it is expected to run, in milliseconds. */
-  readonly estimateMs: number;
+  readonly estimate: Estimate;
   /** The policy's opinion inside the class: smaller goes first. */
   readonly key: number;
 }

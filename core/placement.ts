@@ -146,6 +146,28 @@ export class Capacity {
     return { startsAt, bays: chosen.map(({ bay }) => bay) };
   }
 
+  /** How long leases without a limit are taken to last, averaged over all units of the pool that are held. */
+  guessedLeaseMs(pool: Pool): number {
+    let sum = 0;
+    let held = 0;
+    for (const tenant of pool.tenants) {
+      const units = Math.max(tenant.request.gpus, tenant.request.nodes);
+      held += units;
+      if (tenant.request.maxDurationMs !== undefined) continue;
+      sum += units * (this.endOf(tenant) - tenant.grantedAt);
+    }
+    return held === 0 ? 0 : sum / held;
+  }
+
+  /** Units that are free, or held by runs created after `createdAt`. */
+  unitsPassed(pool: Pool, createdAt: number): number {
+    let units = pool.free;
+    for (const { request } of pool.tenants) {
+      if (request.createdAt > createdAt) units += Math.max(request.gpus, request.nodes);
+    }
+    return units;
+  }
+
   /** The tenants are on their way out: their capacity is expected back at `endsAt`. */
   dismiss(pool: Pool, tenants: ReadonlySet<Tenant>, endsAt: number): void {
     for (const tenant of tenants) {

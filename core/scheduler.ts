@@ -7,7 +7,7 @@
  */
 import type { CapacityRequest, ClusterSnapshot, RankPlacement } from './cluster.ts';
 import { estimate, outlived } from './estimates.ts';
-import type { RunTimeHistory } from './estimates.ts';
+import type { Estimate, RunTimeHistory } from './estimates.ts';
 import { byQueueOrder, classRankOf } from './ordering.ts';
 import type { Waiting } from './ordering.ts';
 import { describeWaits } from './waiting.ts';
@@ -16,7 +16,7 @@ import { Capacity, demandOf, fitsNow } from './placement.ts';
 import type { Bay, Demand, Pool, Tenant } from './placement.ts';
 import { chooseVictims } from './preemption.ts';
 import { PRODUCT_POLICY } from './policy.ts';
-import type { Policy } from './policy.ts';
+import type { Policy, PolicyView } from './policy.ts';
 
 export type Decision =
   | { readonly type: 'ADMIT'; readonly request: CapacityRequest; readonly ranks: readonly RankPlacement[] }
@@ -74,6 +74,7 @@ export interface WaitingRun extends Waiting {
 export class Planning {
   readonly snapshot: ClusterSnapshot;
   readonly now: number;
+  readonly history: RunTimeHistory;
   readonly capacity: Capacity;
   readonly admissions: Extract<Decision, { type: 'ADMIT' }>[] = [];
   readonly preemptions: Extract<Decision, { type: 'PREEMPT' }>[] = [];
@@ -86,10 +87,11 @@ export class Planning {
   constructor(snapshot: ClusterSnapshot, now: number, history: RunTimeHistory, policy: Policy) {
     this.snapshot = snapshot;
     this.now = now;
+    this.history = history;
     this.#policy = policy;
     this.capacity = new Capacity(snapshot, now, (tenant) => expectedEnd(tenant, now, history));
     this.#queue = snapshot.queue
-      .map((request) => this.#asWaiting(request, estimate(history, request)))
+      .map((request) => asWaiting(request, now, history, policy))
       .sort(byQueueOrder);
   }
 
@@ -105,24 +107,31 @@ export class Planning {
 
   /** Starts the run if that is right, else says what keeps it waiting. */
   #consider(waiting: Waiting, demand: Demand, pool: Pool, line: Line): Obstacle | undefined {
-    const { request, estimateMs } = waiting;
     if (!line.canEverTake(demand)) return NO_SUCH_NODES;
     const ahead = line.moreUrgentFor(waiting, demand);
     if (ahead !== undefined) return { type: 'higher-priority', run: ahead };
 
-    const endsAt = this.now + estimateMs;
+    const endsAt = this.now + waiting.estimate.ms;
     const bays = line.hasFailed(demand, endsAt) ? undefined : this.capacity.place(demand, endsAt);
-    if (bays !== undefined) {
+    if (bays !== undefined && !line.closed) {
       this.#admit(waiting, demand, bays);
       return undefined;
     }
     const obstacle = this.#obstacle(waiting, demand, pool, line);
     line.fail(waiting, demand, endsAt);
-    if (obstacle.type === 'clearing' || (this.#policy.reservesForHead && line.reservation === undefined)) {
-      const { startsAt } = this.capacity.reserve(demand, estimateMs);
-      line.reservation ??= { for: request, startsAt };
+    if (obstacle.type === 'clearing' || line.takeHead(() => this.#isReservedFor(waiting, pool))) {
+      const { startsAt } = this.capacity.reserve(demand, waiting.estimate.ms);
+      line.reservation ??= { for: waiting.request, startsAt };
     }
+    line.closed ||= this.#policy.strict === true;
     return obstacle;
+  }
+
+  #isReservedFor(waiting: Waiting, pool: Pool): boolean {
+    return this.#policy.reserves(viewOf(waiting.request, waiting.estimate, this.now), {
+      guessedLeaseMs: () => this.capacity.guessedLeaseMs(pool),
+      unitsPassed: (createdAt) => this.capacity.unitsPassed(pool, createdAt),
+    });
   }
 
   #admit({ request, classRank }: Waiting, demand: Demand, bays: readonly Bay[]): void {
@@ -154,17 +163,6 @@ export class Planning {
     this.capacity.dismiss(pool, new Set(victims), this.now + LEAVING_MS);
   }
 
-  #asWaiting(request: CapacityRequest, estimateMs: number): Waiting {
-    const units = Math.max(request.gpus, request.nodes);
-    const waitedMs = this.now - request.createdAt;
-    return {
-      request,
-      classRank: classRankOf(request),
-      estimateMs,
-      key: this.#policy.key({ units, estimateMs, waitedMs }),
-    };
-  }
-
   #lineOf(pool: Pool): Line {
     let line = this.#lines.get(pool.name);
     if (line === undefined) this.#lines.set(pool.name, (line = new Line(pool)));
@@ -176,5 +174,20 @@ const NO_SUCH_NODES: Obstacle = { type: 'no-such-nodes' };
 
 function expectedEnd(tenant: Tenant, now: number, history: RunTimeHistory): number {
   if (tenant.leaving) return now + LEAVING_MS;
-  return tenant.grantedAt + outlived(estimate(history, tenant.request), now - tenant.grantedAt);
+  return tenant.grantedAt + outlived(estimate(history, tenant.request).ms, now - tenant.grantedAt);
+}
+
+function asWaiting(request: CapacityRequest, now: number, history: RunTimeHistory, policy: Policy): Waiting {
+  const expected = estimate(history, request);
+  const key = policy.key(viewOf(request, expected, now));
+  return { request, classRank: classRankOf(request), estimate: expected, key };
+}
+
+function viewOf(request: CapacityRequest, expected: Estimate, now: number): PolicyView {
+  return {
+    createdAt: request.createdAt,
+    waitedMs: now - request.createdAt,
+    units: Math.max(request.gpus, request.nodes),
+    estimate: expected,
+  };
 }
