@@ -26,6 +26,9 @@ export function buildProgram(context: CliContext, dispatch: Dispatch, version: s
   addDescribe(program, context, dispatch);
   addStop(program, context, dispatch);
   addDelete(program, context, dispatch);
+  addScheduling(program, context, dispatch);
+  addNodeOrders(program, context, dispatch);
+  addUtil(program, context, dispatch);
   addStack(program, context, dispatch);
   return program;
 }
@@ -94,7 +97,7 @@ function addLogs(program: Command, context: CliContext, dispatch: Dispatch): voi
 }
 
 function addGet(program: Command, context: CliContext, dispatch: Dispatch): void {
-  const get = program.command('get').alias('g').description('list runs');
+  const get = program.command('get').alias('g').description('list runs or clusters');
   selection(get.command('runs').alias('run'))
     .description('list runs, newest first')
     .argument('[runs...]', 'names or globs')
@@ -107,12 +110,23 @@ function addGet(program: Command, context: CliContext, dispatch: Dispatch): void
     .action((names: string[], flags: import('./commands/get/runs.ts').GetRunsFlags) =>
       dispatch(async () => (await import('./commands/get/runs.ts')).getRuns(context, names, flags)),
     );
+  get
+    .command('clusters')
+    .alias('cluster')
+    .description('list clusters, and what they have')
+    .addOption(
+      new Option('-o, --output <format>', 'output format')
+        .choices(['table', 'json', 'name'])
+        .default('table'),
+    )
+    .action((flags: { readonly output: 'table' | 'json' | 'name' }) =>
+      dispatch(async () => (await import('./commands/get/clusters.ts')).getClusters(context, flags)),
+    );
 }
 
 function addDescribe(program: Command, context: CliContext, dispatch: Dispatch): void {
-  program
-    .command('describe')
-    .description('show details')
+  const describe = program.command('describe').description('show details');
+  describe
     .command('run')
     .alias('runs')
     .description('show metadata, lifecycle and submitted YAML of a run')
@@ -122,6 +136,17 @@ function addDescribe(program: Command, context: CliContext, dispatch: Dispatch):
     .addOption(new Option('-o, --output <format>', 'output format').choices(['json', 'yaml']))
     .action((run: string | undefined, flags: import('./commands/describe/run.ts').DescribeRunFlags) =>
       dispatch(async () => (await import('./commands/describe/run.ts')).describeRun(context, run, flags)),
+    );
+  describe
+    .command('cluster')
+    .alias('clusters')
+    .description('show the nodes of a cluster, and what runs on each')
+    .argument('[cluster]', 'name of the cluster; the only one by default')
+    .addOption(new Option('-o, --output <format>', 'output format').choices(['json']))
+    .action((cluster: string | undefined, flags: { readonly output?: 'json' }) =>
+      dispatch(async () =>
+        (await import('./commands/describe/cluster.ts')).describeCluster(context, cluster, flags),
+      ),
     );
 }
 
@@ -135,10 +160,85 @@ function addStop(program: Command, context: CliContext, dispatch: Dispatch): voi
 }
 
 function addDelete(program: Command, context: CliContext, dispatch: Dispatch): void {
-  ending(program.command('delete').alias('del').description('delete runs').command('run').alias('runs'))
+  const remove = program.command('delete').alias('del').description('delete runs or nodes');
+  ending(remove.command('run').alias('runs'))
     .description('stop runs where needed, and remove them with their history')
     .action((names: string[], flags: import('./commands/end-runs.ts').EndFlags) =>
       dispatch(async () => (await import('./commands/delete/run.ts')).deleteRuns(context, names, flags)),
+    );
+  confirmed(onNode(remove))
+    .description('remove a node that is gone or empty')
+    .action((node: string, flags: ConfirmedNodeFlags) =>
+      dispatch(async () => (await import('./commands/node-orders.ts')).deleteNode(context, node, flags)),
+    );
+}
+
+function addScheduling(program: Command, context: CliContext, dispatch: Dispatch): void {
+  program
+    .command('update')
+    .description('change runs')
+    .command('run')
+    .description('change how a queued or running run is scheduled')
+    .argument('<run>', 'name of the run')
+    .option('--priority <class>', 'highest, high, medium (auto), low or lowest')
+    .option('--preemptible', 'may give way to higher priority')
+    .option('--no-preemptible', 'keeps its GPUs')
+    .option('--max-retries <n>', 'retries after failures of the run itself', wholeNumber)
+    .option('--max-duration <hours>', 'stop the run so many hours after its first start', hours)
+    .action((run: string, flags: import('./commands/update/run.ts').UpdateRunFlags) =>
+      dispatch(async () => (await import('./commands/update/run.ts')).updateRun(context, run, flags)),
+    );
+  program
+    .command('watchdog')
+    .description('let a run start again by itself after failures')
+    .argument('<run>', 'name of the run')
+    .option('--disable', 'no longer after failures of its node or of the system')
+    .option('--max-retries <n>', 'retries after failures of the run itself (10)', wholeNumber)
+    .action((run: string, flags: import('./commands/watchdog.ts').WatchdogFlags) =>
+      dispatch(async () => (await import('./commands/watchdog.ts')).watchdog(context, run, flags)),
+    );
+  program
+    .command('explain')
+    .description('say what blocks a queued run, and the smallest change that would start it now')
+    .argument('[run]', 'name of the run; the latest by default')
+    .addOption(new Option('-o, --output <format>', 'output format').choices(['json']))
+    .action((run: string | undefined, flags: { readonly output?: 'json' }) =>
+      dispatch(async () => (await import('./commands/explain.ts')).explainRun(context, run, flags)),
+    );
+}
+
+function addNodeOrders(program: Command, context: CliContext, dispatch: Dispatch): void {
+  onNode(program.command('cordon').description('keep new runs away'))
+    .description('start no new runs on a node; those on it go on')
+    .action((node: string, flags: NodeFlags) =>
+      dispatch(async () => (await import('./commands/node-orders.ts')).cordonNode(context, node, flags)),
+    );
+  onNode(program.command('uncordon').description('let new runs in again'))
+    .description('let runs start on a node again')
+    .action((node: string, flags: NodeFlags) =>
+      dispatch(async () => (await import('./commands/node-orders.ts')).uncordonNode(context, node, flags)),
+    );
+  confirmed(onNode(program.command('drain').description('move runs away')))
+    .description('cordon a node, and move its runs away: each starts again as its next resumption')
+    .action((node: string, flags: ConfirmedNodeFlags) =>
+      dispatch(async () => (await import('./commands/node-orders.ts')).drainNode(context, node, flags)),
+    );
+}
+
+type NodeFlags = import('./commands/node-orders.ts').NodeFlags;
+type ConfirmedNodeFlags = import('./commands/node-orders.ts').ConfirmedNodeFlags;
+
+function addUtil(program: Command, context: CliContext, dispatch: Dispatch): void {
+  program
+    .command('util')
+    .alias('utilization')
+    .description('show how clusters are used, who runs, who waits and why')
+    .argument('[clusters...]', 'names of clusters; all by default')
+    .addOption(
+      new Option('-o, --output <format>', 'output format').choices(['table', 'json']).default('table'),
+    )
+    .action((names: string[], flags: { readonly output: 'table' | 'json' }) =>
+      dispatch(async () => (await import('./commands/util.ts')).util(context, names, flags)),
     );
 }
 
@@ -198,9 +298,20 @@ function selection(command: Command): Command {
 }
 
 function ending(command: Command): Command {
-  return selection(command)
-    .argument('[runs...]', 'names or globs')
-    .option('-a, --all', 'all runs')
+  return confirmed(
+    selection(command).argument('[runs...]', 'names or globs').option('-a, --all', 'all runs'),
+  );
+}
+
+function onNode(verb: Command): Command {
+  return verb
+    .command('node')
+    .argument('<node>', 'name of the node')
+    .option('--cluster <name>', 'of this cluster, where several have a node of this name');
+}
+
+function confirmed(command: Command): Command {
+  return command
     .option('-y, --yes', 'do not ask')
     .addOption(new Option('--force').implies({ yes: true }).hideHelp());
 }

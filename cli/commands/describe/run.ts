@@ -1,4 +1,4 @@
-/** `mcli describe run`: what it is, what happened to it, and what was submitted; from the history alone. */
+/** `mcli describe run`: what it is, what happened to it, what was submitted; and where it waits, if anybody can tell. */
 import { stringify } from 'yaml';
 import type { CliContext } from '../../context.ts';
 import { EXIT } from '../../errors.ts';
@@ -18,9 +18,16 @@ export async function describeRun(
 ): Promise<number> {
   const mcli = await context.mcli();
   const run = await mcli.runs.describe(name ?? (await latestRun(mcli)));
-  if (flags.yamlOnly) context.print(run.input.submittedYaml.trimEnd());
-  else if (flags.output === 'json') context.print(JSON.stringify(descriptionAsJson(run), null, 2));
-  else if (flags.output === 'yaml') context.print(stringify(descriptionAsJson(run)).trimEnd());
-  else context.print(renderDescription(run, { yaml: flags.yaml }));
+  if (flags.yamlOnly) {
+    context.print(run.input.submittedYaml.trimEnd());
+    return EXIT.ok;
+  }
+  const waiting =
+    run.status === 'QUEUED' && run.resources
+      ? await mcli.runs.queuePosition(run.name, run.resources.cluster)
+      : undefined;
+  if (flags.output === 'json') context.print(JSON.stringify(descriptionAsJson(run, waiting), null, 2));
+  else if (flags.output === 'yaml') context.print(stringify(descriptionAsJson(run, waiting)).trimEnd());
+  else context.print(renderDescription(run, { yaml: flags.yaml, waiting }));
   return EXIT.ok;
 }
