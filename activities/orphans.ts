@@ -12,6 +12,7 @@ import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/commo
 import type { ActivityInterceptorsFactory } from '@temporalio/worker';
 import type { RankRef } from '../core/naming.ts';
 import { clusterWorkflowId, containerName, LABELS } from '../core/naming.ts';
+import { DEFAULT_GRACE_MS } from '../core/run.ts';
 import type { SearchAttributeName } from '../core/search-attributes.ts';
 import { releaseCapacitySignal } from '../workflows/messages.ts';
 import type { ContainerLogs } from './container-logs.ts';
@@ -35,8 +36,6 @@ export interface OrphanKeeper {
 
 const LOOK_INTERVAL_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 5_000;
-/** From SIGTERM to SIGKILL: the platform's usual one, since nobody can be asked for the run's own. */
-const GRACE_MS = 30_000;
 
 const RESUMPTION = defineSearchAttributeKey(
   'Resumption' satisfies SearchAttributeName,
@@ -114,7 +113,8 @@ export function createOrphanKeeper({ docker, logs, temporal, place }: Dependenci
 
   async function clear(container: OwnedContainer): Promise<void> {
     const { name, run, resumption } = container;
-    const { endedBy } = await stopContainer(docker, name, GRACE_MS);
+    // The usual grace: nobody can be asked for the run's own.
+    const { endedBy } = await stopContainer(docker, name, DEFAULT_GRACE_MS);
     await logs.close(container, 'orphaned');
     await docker.remove(name);
     console.error(`Cleared up ${name}, whose run is gone or has moved on (${endedBy}).`);

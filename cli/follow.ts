@@ -46,6 +46,7 @@ async function follow(
   try {
     for await (const details of mcli.runs.watch(run, signal)) {
       progress.show(details);
+      logs.learn(details);
       last = details;
     }
     if (last && !signal.aborted) await logs.finish(last);
@@ -74,22 +75,32 @@ function conclude(context: CliContext, run: RunDetails): number {
 class LogFollower {
   private readonly mcli: Mcli;
   private readonly run: string;
-  private readonly writer: LogWriter;
+  private readonly context: CliContext;
+  /** Made when the number of ranks is known, whose lines name theirs; absent when it never was. */
+  private readonly writer = Promise.withResolvers<LogWriter | undefined>();
   private readonly ended = new Set<string>();
   private readonly done = new AbortController();
   private received = 0;
   private onProgress: (() => void) | undefined;
 
   constructor(context: CliContext, mcli: Mcli, run: string) {
+    this.context = context;
     this.mcli = mcli;
     this.run = run;
-    this.writer = new LogWriter(context.terminal.stdout, { timestamps: false, ranks: false });
+  }
+
+  learn({ resources }: Pick<RunDetails, 'resources'>): void {
+    if (!resources) return;
+    const format = { timestamps: false, ranks: resources.nodes > 1 };
+    this.writer.resolve(new LogWriter(this.context.terminal.stdout, format));
   }
 
   async start(signal: AbortSignal): Promise<void> {
     const both = AbortSignal.any([signal, this.done.signal]);
     for await (const chunk of this.mcli.logs.follow({ run: this.run }, both)) {
-      await this.writer.write(chunk);
+      const writer = await this.writer.promise;
+      if (!writer) return;
+      await writer.write(chunk);
       this.received += 1;
       if (chunk.end) this.ended.add(`${chunk.resumption}/${chunk.rank}`);
       this.onProgress?.();
@@ -116,6 +127,7 @@ class LogFollower {
 
   stop(): void {
     this.done.abort();
+    this.writer.resolve(undefined);
   }
 }
 
