@@ -10,6 +10,8 @@ export const WORKFLOW_TYPES = { run: 'run', cluster: 'cluster', node: 'node' } a
 
 export const clusterWorkflowId = (cluster: string): string => `cluster/${cluster}`;
 export const nodeWorkflowId = (cluster: string, node: string): string => `node/${cluster}/${node}`;
+/** The inverse of `nodeWorkflowId`; cluster names have no slash. */
+export const clusterOfNodeWorkflow = (workflowId: string): string => workflowId.split('/')[1] ?? '';
 export const nodeQueue = (cluster: string, node: string): string => `node/${cluster}/${node}`;
 
 /** JetStream stream of all logs; its age limit is the run history's. */

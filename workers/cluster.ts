@@ -4,6 +4,7 @@
  */
 import { createClusterActivities } from '../activities/clusters.ts';
 import { CLUSTER_QUEUE } from '../core/naming.ts';
+import { keepClusters } from './cluster-keeper.ts';
 import { serve } from './serve.ts';
 
 await serve({
@@ -11,4 +12,5 @@ await serve({
   workflowBundle: 'workflows-cluster.js',
   maxCachedWorkflows: 2_000,
   activities: (temporal) => createClusterActivities({ temporal }),
+  meanwhile: keepClusters,
 });

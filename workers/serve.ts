@@ -12,6 +12,8 @@ export interface ServedWorker {
   readonly workflowBundle: string;
   readonly maxCachedWorkflows: number;
   readonly activities: (temporal: Client) => object;
+  /** Work beside the task queue, until the process ends. */
+  readonly meanwhile?: (temporal: Client) => void;
 }
 
 /** Runs until SIGTERM or SIGINT; a server that is away is waited for. */
