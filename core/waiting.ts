@@ -1,4 +1,5 @@
 /** What waiting runs are told: place, reason and expected start. */
+import type { ClusterNode } from './cluster.ts';
 import { outlived, usualRunTime } from './estimates.ts';
 import { freedBy, playForward } from './forecast.ts';
 import type { Held } from './forecast.ts';
@@ -114,7 +115,7 @@ class Outlook {
       case 'no-such-nodes': {
         const each = `${demand.nodes > 1 ? `${demand.nodes} nodes` : 'a node'} with ${count(demand.units, unit)}`;
         const named = demand.nodeNames.length > 0 ? ` among ${names(demand.nodeNames)}` : '';
-        return `${what}: no node in service offers ${unit}s of its kind, or too few; it needs ${each}${named} that is alive and not cordoned`;
+        return `${what}: no node in service offers ${unit}s of its kind, or too few; it needs ${each}${named} that is alive and not cordoned${outOfService(waiting, snapshot.nodes)}`;
       }
       case 'higher-priority': {
         const { run, priority } = obstacle.run;
@@ -148,4 +149,24 @@ class Outlook {
       }
     }
   }
+}
+
+/** Which nodes would do, were they in service: `; node-3 is cordoned; node-5 is lost`. */
+function outOfService({ request, demand }: WaitingRun, nodes: readonly ClusterNode[]): string {
+  const suitable = nodes.filter(
+    ({ node, gpuType, gpus, cpuSlots }) =>
+      (request.gpus === 0 ? cpuSlots >= demand.units : gpuType === request.gpuType && gpus >= demand.units) &&
+      (demand.nodeNames.length === 0 || demand.nodeNames.includes(node)),
+  );
+  const told = (out: readonly ClusterNode[], state: string): string => {
+    const verb = out.length === 1 ? 'is' : 'are';
+    return out.length === 0 ? '' : `; ${names(out.map(({ node }) => node))} ${verb} ${state}`;
+  };
+  const lost = suitable.filter(({ alive }) => !alive);
+  return (
+    told(
+      suitable.filter(({ alive, cordoned }) => alive && cordoned),
+      'cordoned',
+    ) + told(lost, 'lost')
+  );
 }

@@ -45,7 +45,9 @@ function metadata(run: RunDetails, waiting: QueuePosition | undefined): string {
     ['Status', statusWithReason(run)],
   ];
   if (waiting) rows.push(['Waiting', `Position ${waiting.position}. ${waiting.reason}`]);
-  if (waiting?.expectedStart) rows.push(['Starts In', displayBand(waiting.expectedStart, Date.now())]);
+  if (waiting?.expectedStart) {
+    rows.push(['Expected Start', displayBand(waiting.expectedStart, Date.now())]);
+  }
   if (run.message) rows.push(['Reason', run.message]);
   const hint = run.failure && failureClass(run.failure).hint;
   if (hint) rows.push(['Next Step', hint]);

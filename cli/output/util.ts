@@ -206,14 +206,14 @@ function runColumns<Row extends ListedRun>(now: number): Column<Row>[] {
   ];
 }
 
-/** `40min to 2hr` from now; `-` where nobody can tell. */
+/** `in 40min to 2hr`; `-` where nobody can tell. */
 export function displayBand(
   band: { readonly from: number; readonly to: number } | null | undefined,
   now: number,
 ): string {
   if (!band) return '-';
   const [from, to] = [displayDuration(band.from - now), displayDuration(band.to - now)];
-  return from === to ? from : `${from} to ${to}`;
+  return `in ${from === to ? from : `${from} to ${to}`}`;
 }
 
 function iso(time: number | null): string | null {
