@@ -25,6 +25,12 @@ export interface NodeInput {
 /** One service period is about 15 events. */
 const MAX_HISTORY_EVENTS = 1_000;
 
+/**
+ * How long an agent may be away before its runs go elsewhere: it is restarted in seconds. Counted by this workflow, and
+ * not by a timeout of the server, so that an outage of the server itself does not use it up.
+ */
+const RETURN_GRACE_MS = 15_000;
+
 export async function node(input: NodeInput): Promise<void> {
   const { cluster, node: name } = input;
   let inventory = input.inventory;
@@ -46,10 +52,10 @@ export async function node(input: NodeInput): Promise<void> {
   const { 'serve-node': serveNode } = proxyActivities<NodeActivities>({
     taskQueue: nodeQueue(cluster, name),
     startToCloseTimeout: '3650 days',
-    heartbeatTimeout: '8s',
-    // An agent that is started again by its supervisor is back before this.
-    scheduleToStartTimeout: '8s',
-    retry: { initialInterval: '500ms', backoffCoefficient: 1 },
+    heartbeatTimeout: '5s',
+    scheduleToStartTimeout: '10s',
+    // An agent that comes back registers, and is asked again for that.
+    retry: { maximumAttempts: 1 },
     summary: `${name} is in service`,
   });
 
@@ -69,7 +75,8 @@ export async function node(input: NodeInput): Promise<void> {
       await condition(() => !serving || registrations > seen);
     }
     await service;
-    await reportNode({ cluster, report: { type: 'lost', node: name } });
+    const isBack = await condition(() => registrations > seen, RETURN_GRACE_MS);
+    if (!isBack) await reportNode({ cluster, report: { type: 'lost', node: name } });
   }
   await condition(allHandlersFinished);
   const carried = registrations > seen ? inventory : undefined;
