@@ -10,9 +10,11 @@ RUN npm run build
 FROM node:24.21.0-bookworm-slim AS packages
 WORKDIR /app
 COPY package.json package-lock.json ./
-# The package `node` is for machines with an older Node; this image has the same version already.
+# The package `node` is for machines with an older Node; this image has the same version already. The SDK brings its
+# native part for systems that no image runs on.
 RUN npm ci --omit=dev --no-audit --no-fund && \
-    rm -rf node_modules/node node_modules/node-bin-* node_modules/.bin/node
+    rm -rf node_modules/node node_modules/node-bin-* node_modules/.bin/node \
+    node_modules/@temporalio/core-bridge/releases/*-darwin node_modules/@temporalio/core-bridge/releases/*-windows-*
 
 FROM node:24.21.0-bookworm-slim
 # TLS to a Temporal server checks its certificate against the system's, which the slim image lacks.
