@@ -118,13 +118,14 @@ export function createOrphanKeeper({ docker, logs, temporal, place }: Dependenci
     await logs.close(container, 'orphaned');
     await docker.remove(name);
     console.error(`Cleared up ${name}, whose run is gone or has moved on (${endedBy}).`);
-    // Other nodes may still hold GPUs of a gang: the cluster's own sweep waits for them all.
-    if (container.ranks > 1) return;
-    await bounded(() =>
-      temporal.workflow
-        .getHandle(clusterWorkflowId(place.cluster))
-        .signal(releaseCapacitySignal, { run, resumption }),
-    );
+    // Other nodes may still hold GPUs of a gang. Its lease, and one whose release does not arrive, is left to the
+    // sweep of the cluster.
+    if (container.ranks === 1) await release({ run, resumption }).catch(() => undefined);
+  }
+
+  function release(ref: { readonly run: string; readonly resumption: number }): Promise<void> {
+    const handle = temporal.workflow.getHandle(clusterWorkflowId(place.cluster));
+    return bounded(() => handle.signal(releaseCapacitySignal, ref));
   }
 
   function bounded<T>(request: () => Promise<T>): Promise<T> {

@@ -78,6 +78,11 @@ export function shutDown(environment: MockActivityEnvironment): void {
   environment.cancel('WORKER_SHUTDOWN', details({ workerShutdown: true }));
 }
 
+/** How the platform says that the workflow was terminated. */
+export function vanish(environment: MockActivityEnvironment): void {
+  environment.cancel('NOT_FOUND', details({ notFound: true }));
+}
+
 type Details = NonNullable<Parameters<MockActivityEnvironment['cancel']>[1]>;
 
 function details(reason: Partial<Details>): Details {

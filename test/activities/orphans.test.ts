@@ -1,0 +1,235 @@
+import { randomUUID } from 'node:crypto';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { Client, Connection } from '@temporalio/client';
+import { defineSearchAttributeKey } from '@temporalio/common';
+import type { MockActivityEnvironment, TestWorkflowEnvironment } from '@temporalio/testing';
+import { Worker } from '@temporalio/worker';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createClusterActivities } from '../../activities/clusters.ts';
+import { commandFiles, containerConfig } from '../../activities/container-config.ts';
+import { createContainerLogs } from '../../activities/container-logs.ts';
+import type { RankExecution } from '../../activities/contract.ts';
+import { createLogStream } from '../../activities/log-stream.ts';
+import { createOrphanKeeper } from '../../activities/orphans.ts';
+import { emptyCluster } from '../../core/cluster-state.ts';
+import { CLUSTER_QUEUE, clusterWorkflowId, containerName, WORKFLOW_TYPES } from '../../core/naming.ts';
+import { clusterViewQuery, requestCapacitySignal } from '../../workflows/messages.ts';
+import {
+  anAttempt,
+  aRank,
+  containerOf,
+  docker,
+  eventually,
+  SETTINGS,
+  shippedLog,
+  vanish,
+} from '../support/docker.ts';
+import type { TestNats } from '../support/nats.ts';
+import { freePort, startNats } from '../support/nats.ts';
+import { bundleWorkflows, startTemporal } from '../support/temporal.ts';
+
+const RESUMPTION = defineSearchAttributeKey('Resumption', 'INT');
+const UNTIL_STOPPED = "trap 'echo saved; exit 0' TERM; echo up; touch /up; sleep 600 & wait";
+const isGone = (state: unknown): boolean => state === undefined;
+
+let nats: TestNats;
+let connection: NatsConnection;
+let temporal: TestWorkflowEnvironment;
+let worker: Worker;
+let running: Promise<void>;
+const ranks: RankExecution[] = [];
+const watches: AbortController[] = [];
+
+beforeAll(async () => {
+  [nats, temporal] = await Promise.all([startNats(), startTemporal()]);
+  connection = await nats.connect();
+  worker = await Worker.create({
+    connection: temporal.nativeConnection,
+    namespace: temporal.namespace ?? 'default',
+    taskQueue: CLUSTER_QUEUE,
+    workflowBundle: await bundleWorkflows('cluster-index.ts'),
+    activities: createClusterActivities({ temporal: temporal.client }),
+  });
+  running = worker.run();
+});
+afterEach(async () => {
+  for (const watch of watches.splice(0)) watch.abort();
+  await Promise.all(ranks.splice(0).map((rank) => docker.remove(containerName(rank))));
+});
+afterAll(async () => {
+  worker?.shutdown();
+  await running;
+  await connection?.close();
+  await Promise.all([nats?.dispose(), temporal?.teardown()]);
+});
+
+describe('an agent', () => {
+  it('stops the container of a run that was terminated, and gives its lease back', async () => {
+    const rank = await aRunningRank();
+    const live = await aRunningRank({ cluster: rank.cluster });
+    const leasedRuns = await aClusterWithLeases(rank, live);
+    expect(await leasedRuns()).toHaveLength(2);
+    await terminate(rank);
+    anAgentOf(rank).watch();
+    await eventually(leasedRuns, ([first, ...more]) => first === live.run && more.length === 0);
+    expect(await containerOf(rank)).toBeUndefined();
+    expect(await shippedLog(connection, rank)).toMatchObject({ text: 'up\nsaved\n', ends: ['orphaned'] });
+    expect((await containerOf(live))?.status).toBe('running');
+  });
+
+  it('stops what is left of an earlier resumption, and leaves the one that is on', async () => {
+    const left = await aRunningRank({}, 1);
+    const live = await aRunningRank({ cluster: left.cluster, resumption: 1 }, 1);
+    anAgentOf(left).watch();
+    await eventually(() => containerOf(left), isGone);
+    expect((await containerOf(live))?.status).toBe('running');
+  });
+
+  it('never touches a container of another control plane, cluster or node', async () => {
+    const mine = await aRunningRank();
+    const { cluster } = mine;
+    const others = await Promise.all([
+      aRunningRank({ cluster }, 0, 'another'),
+      aRunningRank(),
+      aRunningRank({ cluster, node: 'another' }),
+    ]);
+    await Promise.all([mine, ...others].map(terminate));
+    anAgentOf(mine).watch();
+    await eventually(() => containerOf(mine), isGone);
+    for (const other of others) expect((await containerOf(other))?.status).toBe('running');
+  });
+
+  it('leaves a container to the activity that holds it, and looks at once when that learns of the end', async () => {
+    const held = await aRunningRank();
+    const free = await aRunningRank({ cluster: held.cluster });
+    await Promise.all([held, free].map(terminate));
+    const agent = anAgentOf(held);
+    const attempt = anAttempt();
+    const learned = Promise.withResolvers<void>();
+    const activity = agent.hold(held, attempt, learned.promise);
+    agent.watch();
+    await eventually(() => containerOf(free), isGone);
+    expect((await containerOf(held))?.status).toBe('running');
+    vanish(attempt);
+    learned.resolve();
+    await activity;
+    // Sooner than the next look of its own.
+    await eventually(() => containerOf(held), isGone, 6_000);
+  });
+
+  it('touches nothing while Temporal is away', async () => {
+    const rank = await aRunningRank();
+    await terminate(rank);
+    const away = Connection.lazy({ address: `127.0.0.1:${await freePort()}` });
+    const agent = anAgentOf(rank, new Client({ connection: away }));
+    agent.watch();
+    const looked = (times: number) =>
+      eventually(
+        () => Promise.resolve(agent.looks()),
+        (looks) => looks === times,
+      );
+    await looked(1);
+    const attempt = anAttempt();
+    vanish(attempt);
+    await agent.hold(rank, attempt, Promise.resolve());
+    await looked(2);
+    expect((await containerOf(rank))?.status).toBe('running');
+  });
+});
+
+/** A rank whose container runs, of a run that is open in Temporal, on the resumption `runsOn`. */
+async function aRunningRank(
+  more: Partial<RankExecution> = {},
+  runsOn = 0,
+  controlPlane = SETTINGS.controlPlane,
+): Promise<RankExecution> {
+  const rank: RankExecution = { ...aRank(UNTIL_STOPPED), cluster: `test-${randomUUID()}`, ...more };
+  ranks.push(rank);
+  const name = containerName(rank);
+  const settings = { ...SETTINGS, controlPlane };
+  // No worker serves it: open is all that it has to be.
+  await temporal.client.workflow.start(WORKFLOW_TYPES.run, {
+    workflowId: rank.run,
+    taskQueue: 'nobody',
+    typedSearchAttributes: [{ key: RESUMPTION, value: runsOn }],
+  });
+  await docker.create(containerConfig(rank, settings, false));
+  await docker.putFiles(name, commandFiles(rank, settings));
+  await docker.start(name);
+  await eventually(() => docker.fileExists(name, '/up'), Boolean);
+  return rank;
+}
+
+async function terminate({ run }: RankExecution): Promise<void> {
+  await temporal.client.workflow.getHandle(run).terminate('by hand');
+}
+
+/** @returns what asks for the runs that hold capacity. */
+async function aClusterWithLeases(...holders: readonly RankExecution[]): Promise<() => Promise<string[]>> {
+  const cluster = holders[0]?.cluster ?? '';
+  for (const [index, { run, resumption, node, fence }] of holders.entries()) {
+    const request = {
+      run,
+      resumption,
+      user: 'ann',
+      name: 'test',
+      priority: 'medium' as const,
+      preemptible: false,
+      gpuType: 'a100_80gb',
+      gpus: 1,
+      nodes: 1,
+      gpusPerNode: 1,
+      nodeNames: [],
+      createdAt: index,
+    };
+    await temporal.client.workflow.signalWithStart(WORKFLOW_TYPES.cluster, {
+      workflowId: clusterWorkflowId(cluster),
+      taskQueue: CLUSTER_QUEUE,
+      args: [emptyCluster(cluster, 0)],
+      signal: requestCapacitySignal,
+      signalArgs: [request, { request, ranks: [{ node, gpuIds: [index] }], fence, grantedAt: 0 }],
+    });
+  }
+  // A run that ends before it hears of its lease loses it at once: it has no container yet.
+  for (const { run } of holders)
+    await eventually(
+      () => eventsOf(run),
+      (events) => events.includes('signal'),
+    );
+  return async () => {
+    const handle = temporal.client.workflow.getHandle(clusterWorkflowId(cluster));
+    const { snapshot } = await handle.query(clusterViewQuery);
+    return snapshot.leases.map(({ request }) => request.run);
+  };
+}
+
+async function eventsOf(run: string): Promise<string[]> {
+  const { events } = await temporal.client.workflow.getHandle(run).fetchHistory();
+  return (events ?? []).map((event) => (event.workflowExecutionSignaledEventAttributes ? 'signal' : 'other'));
+}
+
+/** The part of the agent of a rank's node that clears up. */
+function anAgentOf({ cluster, node }: RankExecution, client: Client = temporal.client) {
+  const stop = new AbortController();
+  watches.push(stop);
+  let looks = 0;
+  const keeper = createOrphanKeeper({
+    docker: {
+      ...docker,
+      list(labels) {
+        looks += 1;
+        return docker.list(labels);
+      },
+    },
+    logs: createContainerLogs(docker, createLogStream(Promise.resolve(connection))),
+    temporal: client,
+    place: { controlPlane: SETTINGS.controlPlane, cluster, node },
+  });
+  return {
+    /** Runs an activity of a rank. */
+    hold: (rank: RankExecution, { context }: MockActivityEnvironment, end: Promise<void>) =>
+      keeper.interceptors(context).inbound?.execute?.({ args: [rank], headers: {} }, () => end),
+    watch: () => void keeper.watch(stop.signal),
+    looks: () => looks,
+  };
+}
