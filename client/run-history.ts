@@ -126,7 +126,7 @@ export class RunHistory {
     const status = plain(fields['RunStatus']) as RunStatus | undefined;
     if (status === undefined) return;
     const resumption = Number(plain(fields['Resumption']) ?? 0);
-    const reason = String(plain(fields['RunReason']) ?? '');
+    const reason = (plain(fields['RunReason']) as string | undefined) ?? '';
     const nodes = plain(fields['NodeNames']);
     // PENDING began when the run was submitted, not when construction was done.
     const startedAt = this.steps.length === 0 ? (this.details.createdAt ?? at) : at;

@@ -14,7 +14,7 @@ import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
 import { nodeActivities } from './run-activities.ts';
 
 /** Thrown when at least one rank failed; carries the failure that stands for all. */
-export class GangFailed extends Error {
+class GangFailed extends Error {
   readonly failure: RunFailure;
 
   constructor(failure: RunFailure) {

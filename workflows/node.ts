@@ -67,6 +67,7 @@ export async function node(input: NodeInput): Promise<void> {
       () => (serving = false),
     );
     // The agent may come back with other GPUs while its last service period still runs.
+    // oxlint-disable-next-line no-unmodified-loop-condition -- the service's end changes it, while we wait
     while (serving) {
       if (registrations > seen && inventory) {
         seen = registrations;

@@ -8,9 +8,11 @@ import { TestHome } from '../support/mcli.ts';
 let home: TestHome;
 beforeAll(async () => {
   home = await TestHome.up(
-    ...['--gpus', '8', '--gpu-type', 'a100_80gb', '--cpu-slots', '4'],
+    '--gpus=8',
+    '--gpu-type=a100_80gb',
+    '--cpu-slots=4',
     // So that containers reach servers of the tests, which listen on loopback.
-    ...['--container-network', 'host'],
+    '--container-network=host',
   );
 });
 afterAll(() => home?.down());
