@@ -17,7 +17,7 @@ const context = new CliContext(
     stdin: process.stdin,
     stdout: process.stdout,
     stderr: process.stderr,
-    interactive: Boolean(process.stderr.isTTY && process.stdin.isTTY),
+    interactive: process.stderr.isTTY && process.stdin.isTTY,
   },
   process.env,
 );
