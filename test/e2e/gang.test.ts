@@ -13,6 +13,23 @@ afterAll(() => home?.down());
 const gangRun = (command: string): string =>
   `name: gang\nimage: bash\ncompute: { gpus: 8, nodes: 2 }\ncommand: |\n${command.replaceAll(/^/gm, '  ')}\n`;
 const UNTIL_STOPPED = "trap 'echo saved; exit 0' TERM\necho up\nsleep 600 & wait";
+/** Rank 1 is killed half a second after it met rank 0, which notices and fails with an exit code of its own. */
+const LOSES_A_PEER = `python3 - <<'PYTHON'
+import os, signal, socket, sys, time
+where = (os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']))
+if os.environ['NODE_RANK'] == '0':
+    peer, _ = socket.create_server(where).accept()
+    peer.recv(1)
+    sys.exit('my peer is gone')
+while True:
+    try:
+        connection = socket.create_connection(where)
+        break
+    except ConnectionRefusedError:
+        time.sleep(0.1)
+time.sleep(0.5)
+os.kill(os.getpid(), signal.SIGKILL)
+PYTHON`;
 const containers = (run: string): string[] =>
   execFileSync('docker', ['ps', '-aq', '--filter', `label=mcli.run=${run}`], { encoding: 'utf8' })
     .split('\n')
@@ -53,17 +70,25 @@ describe('a gang', () => {
     }
   });
 
-  it('ends with the reason of the rank that failed first, whatever the others make of it', async () => {
-    const command = [
-      'if [ $NODE_RANK = 1 ]; then echo doomed; exit 3; fi',
-      'trap "echo saved; exit 0" TERM',
-      'sleep 600 & wait',
-    ].join('\n');
-    const file = await home.file('fails.yaml', gangRun(command));
+  it('ends with the reason of the rank that failed first, whatever that does to the others', async () => {
+    const file = await home.file('fails.yaml', gangRun(LOSES_A_PEER));
+    const { code, stdout, stderr } = await home.mcli('run', '-f', file);
+    expect(code).toBe(1);
+    expect(stderr).toContain('why: Rank 1 on node-1: The command was killed by SIGKILL.');
+    expect(stdout).toContain('[rank 0] my peer is gone\n');
+    const run = /Run (\S+) submitted/.exec(stderr)?.[1] ?? '';
+    expect(containers(run)).toEqual([]);
+  });
+
+  it('ends the ranks that would wait for the failed one for ever', async () => {
+    const file = await home.file(
+      'fails.yaml',
+      gangRun(`[ $NODE_RANK = 0 ] || { sleep 1; exit 3; }\n${UNTIL_STOPPED}`),
+    );
     const { code, stdout, stderr } = await home.mcli('run', '-f', file);
     expect(code).toBe(1);
     expect(stderr).toContain('why: Rank 1 on node-1: The command ended with exit code 3.');
-    expect(stdout.trim().split('\n').toSorted()).toEqual(['[rank 0] saved', '[rank 1] doomed']);
+    expect(stdout).toBe('[rank 0] up\n[rank 0] saved\n');
   });
 
   it('stops as one', async () => {
