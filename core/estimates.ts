@@ -42,32 +42,70 @@ export interface Estimate {
   readonly guessed: boolean;
 }
 
-/** The run's limit, which the platform keeps; without one a guess from its like. */
-export function estimate(
-  history: RunTimeHistory,
-  request: RunLikeness & { readonly maxDurationMs?: number },
-): Estimate {
-  const limit = request.maxDurationMs;
-  if (limit !== undefined) return { ms: Math.max(1, limit), guessed: false };
-  return { ms: learnedRunTime(history, request) ?? UNKNOWN_RUN_TIME_MS, guessed: true };
-}
-
-/** What a run usually takes, milliseconds: most end well before their limit. Only for forecasts. */
-export function usualRunTime(
-  history: RunTimeHistory,
-  request: RunLikeness & { readonly maxDurationMs?: number },
-): number {
-  const limit = request.maxDurationMs;
-  return Math.min(learnedRunTime(history, request) ?? limit ?? UNKNOWN_RUN_TIME_MS, limit ?? Infinity);
-}
-
-/** The geometric mean of the latest run times of the most alike runs, milliseconds; undefined when none ever ran. */
-export function learnedRunTime(history: RunTimeHistory, run: RunLikeness): number | undefined {
+/** The usual run time of the most alike runs, milliseconds; undefined when nobody ever ran. */
+export function learnedRunTime({ ranMs }: RunTimeHistory, run: RunLikeness): number | undefined {
   for (const key of keysOf(run)) {
-    const known = history.ranMs[key];
-    if (known !== undefined) return geometricMean(known);
+    const times = ranMs[key];
+    if (times !== undefined) return geometricMean(times);
   }
   return undefined;
+}
+
+type Timed = RunLikeness & { readonly maxDurationMs?: number };
+
+/** What a history says, each thing looked up once: a plan asks for thousands of runs, many of them alike. */
+export class RunTimes {
+  readonly #ranMs: RunTimeHistory['ranMs'];
+  readonly #anybody: Estimate;
+  readonly #users = new Map<string, Known>();
+
+  constructor({ ranMs }: RunTimeHistory) {
+    this.#ranMs = ranMs;
+    this.#anybody = this.#guessFrom(ANYBODY) ?? { ms: UNKNOWN_RUN_TIME_MS, guessed: true };
+  }
+
+  /** The run's limit, which the platform keeps; without one a guess from its like. */
+  estimate(run: Timed): Estimate {
+    const limit = run.maxDurationMs;
+    return limit === undefined ? this.#guess(run) : { ms: Math.max(1, limit), guessed: false };
+  }
+
+  /** What the run will usually take, milliseconds: most end well before their limit. Only for forecasts. */
+  usualMs(run: Timed): number {
+    return Math.min(this.#guess(run).ms, run.maxDurationMs ?? Infinity);
+  }
+
+  /** From the least to the most alike: where a user is unknown, no name and no size needs to be looked up. */
+  #guess({ user, name, gpus }: RunLikeness): Estimate {
+    let known = this.#users.get(user);
+    if (known === undefined) {
+      this.#users.set(user, (known = { guess: this.#guessFrom(userKey(user)), names: new Map() }));
+    }
+    if (known.guess === undefined) return this.#anybody;
+    let named = known.names.get(name);
+    if (named === undefined) {
+      known.names.set(name, (named = { guess: this.#guessFrom(nameKey(user, name)), sizes: new Map() }));
+    }
+    if (named.guess === undefined) return known.guess;
+    let sized = named.sizes.get(gpus);
+    if (sized === undefined) {
+      named.sizes.set(gpus, (sized = this.#guessFrom(sizeKey(user, name, gpus)) ?? named.guess));
+    }
+    return sized;
+  }
+
+  #guessFrom(key: string): Estimate | undefined {
+    const times = this.#ranMs[key];
+    return times && { ms: geometricMean(times), guessed: true };
+  }
+}
+
+interface Known {
+  readonly guess: Estimate | undefined;
+  readonly names: Map<
+    string,
+    { readonly guess: Estimate | undefined; readonly sizes: Map<number, Estimate> }
+  >;
 }
 
 /**
@@ -92,11 +130,15 @@ const OVERRUN_STEPS_MS = [1 / 60, 5 / 60, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100].m
 /** Two thousand keys of five times are about 150 KB of JSON: what a cluster workflow may carry. */
 const MAX_KEYS = 2_000;
 const REMEMBERED = 5;
-const ANYBODY = '\n';
+/** Every key holds a line break, which no name has and no integer, so that JSON keeps their order. */
+const sizeKey = (user: string, name: string, gpus: number): string => `${user}\n${name}\n${gpus}`;
+const nameKey = (user: string, name: string): string => `${user}\n${name}`;
+const userKey = (user: string): string => `\n${user}`;
+const ANYBODY = '\n\n';
 
-/** From the most to the least alike. The separator cannot be part of a user or a name. */
+/** The least alike last: they are forgotten last, so that whatever is known of a size is known of its user too. */
 function keysOf({ user, name, gpus }: RunLikeness): readonly string[] {
-  return [`${user}\n${name}\n${gpus}`, `${user}\n${name}`, user, ANYBODY];
+  return [sizeKey(user, name, gpus), nameKey(user, name), userKey(user), ANYBODY];
 }
 
 /** Run times span seconds to days: the arithmetic mean would be that of the longest alone. */

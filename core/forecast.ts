@@ -1,91 +1,101 @@
 /** When waiting runs would start if the queue were served in its order, by counting units: quick, and only a forecast. */
 
-export interface Held {
+/** A lease: what comes back, and when. */
+export interface Return {
   readonly units: number;
   /** Epoch milliseconds. */
-  readonly endsAt: number;
-}
-
-export interface Claim {
-  readonly units: number;
-  readonly ms: number;
+  readonly at: number;
 }
 
 /**
- * A start for each claim, in the order given; Infinity where it never fits. No claim starts before the one ahead of
- * it: passing would need a plan of its own for every moment to come.
+ * Starts of a queue whose i-th run takes `units[i]` for `ms[i]`; Infinity where one never fits. `returns` are sorted by
+ * time. No run starts before the one ahead of it: passing would need a plan of its own for every moment to come.
  */
 export function playForward(
   now: number,
   free: number,
-  held: readonly Held[],
-  queue: readonly Claim[],
-): number[] {
-  const ends = new EndHeap(held);
+  returns: readonly Return[],
+  queue: { readonly units: Float64Array; readonly ms: Float64Array },
+): Float64Array {
+  const length = queue.units.length;
+  const starts = new Float64Array(length).fill(Infinity);
+  const ends = new EndHeap(returns, length);
   let clock = now;
   let left = free;
-  return queue.map(({ units, ms }) => {
-    while (left < units) {
-      const next = ends.pop();
-      if (next === undefined) return Infinity;
-      clock = Math.max(clock, next.endsAt);
-      left += next.units;
+  for (let i = 0; i < length; i++) {
+    const units = queue.units[i] ?? 0;
+    while (left < units && ends.size > 0) {
+      clock = Math.max(clock, ends.firstEnd);
+      left += ends.pop();
     }
+    if (left < units) return starts;
     left -= units;
-    ends.push({ units, endsAt: clock + ms });
-    return clock;
-  });
+    ends.push(clock + (queue.ms[i] ?? 0), units);
+    starts[i] = clock;
+  }
+  return starts;
 }
 
-/** When `units` more than now are free, if nobody else takes any; Infinity if never. `held` is sorted by end. */
-export function freedBy(held: readonly Held[], units: number): number {
+/** When `units` more than now are free, if nobody else takes any; Infinity if never. `returns` are sorted. */
+export function freedBy(returns: readonly Return[], units: number): number {
   let freed = 0;
-  for (const { units: more, endsAt } of held) {
+  for (const { units: more, at } of returns) {
     freed += more;
-    if (freed >= units) return endsAt;
+    if (freed >= units) return at;
   }
   return Infinity;
 }
 
-/** A binary heap, earliest end first. */
+/** A binary heap in two flat arrays: with ten thousand runs, objects would cost more than the counting. */
 class EndHeap {
-  readonly #items: Held[];
+  size: number;
+  readonly #ends: Float64Array;
+  readonly #units: Float64Array;
 
-  constructor(items: readonly Held[]) {
-    // Sorted is a heap already.
-    this.#items = items.toSorted((a, b) => a.endsAt - b.endsAt);
+  /** `sorted` is a heap already; `room` more will be pushed at most. */
+  constructor(sorted: readonly Return[], room: number) {
+    this.size = sorted.length;
+    this.#ends = new Float64Array(sorted.length + room);
+    this.#units = new Float64Array(sorted.length + room);
+    for (const [i, { at, units }] of sorted.entries()) this.#put(i, at, units);
   }
 
-  push(item: Held): void {
-    const items = this.#items;
-    let at = items.length;
-    items.push(item);
+  get firstEnd(): number {
+    return this.#ends[0] ?? Infinity;
+  }
+
+  push(end: number, units: number): void {
+    let at = this.size++;
     while (at > 0) {
       const parent = (at - 1) >>> 1;
-      const above = items[parent];
-      if (above === undefined || above.endsAt <= item.endsAt) break;
-      items[at] = above;
+      const above = this.#ends[parent] ?? 0;
+      if (above <= end) break;
+      this.#put(at, above, this.#units[parent] ?? 0);
       at = parent;
     }
-    items[at] = item;
+    this.#put(at, end, units);
   }
 
-  pop(): Held | undefined {
-    const items = this.#items;
-    const top = items[0];
-    const last = items.pop();
-    if (top === undefined || last === undefined || items.length === 0) return top;
+  /** Removes the earliest end; answers with its units. */
+  pop(): number {
+    const freed = this.#units[0] ?? 0;
+    const last = --this.size;
+    const end = this.#ends[last] ?? Infinity;
     let at = 0;
     for (;;) {
-      const left = items[2 * at + 1];
-      const right = items[2 * at + 2];
-      if (left === undefined) break;
-      const smaller = right !== undefined && right.endsAt < left.endsAt ? right : left;
-      if (smaller.endsAt >= last.endsAt) break;
-      items[at] = smaller;
-      at = 2 * at + (smaller === left ? 1 : 2);
+      let child = 2 * at + 1;
+      if (child >= last) break;
+      if (child + 1 < last && (this.#ends[child + 1] ?? 0) < (this.#ends[child] ?? 0)) child += 1;
+      if ((this.#ends[child] ?? 0) >= end) break;
+      this.#put(at, this.#ends[child] ?? 0, this.#units[child] ?? 0);
+      at = child;
     }
-    items[at] = last;
-    return top;
+    this.#put(at, end, this.#units[last] ?? 0);
+    return freed;
+  }
+
+  #put(at: number, end: number, units: number): void {
+    this.#ends[at] = end;
+    this.#units[at] = units;
   }
 }

@@ -1,12 +1,12 @@
 /** The line before one pool during one plan: what waits ahead, what is kept for it, and what need not be tried again. */
-import type { CapacityRequest } from './cluster.ts';
-import type { Waiting } from './ordering.ts';
+import type { Obstacle } from './obstacle.ts';
+import type { Demand, Waiting } from './ordering.ts';
 import { baysFor } from './placement.ts';
-import type { Demand, Pool } from './placement.ts';
+import type { Pool } from './placement.ts';
 
 export class Line {
-  /** What is kept for the first run that waits. */
-  reservation: { readonly for: CapacityRequest; readonly startsAt: number } | undefined;
+  /** What stands in the way of runs that would touch what is kept for the first that waits. */
+  reservation: Extract<Obstacle, { type: 'reserved' }> | undefined;
   /** Set by a strict policy once a run waits: nothing passes it. */
   closed = false;
   #hasHead = false;
@@ -14,6 +14,7 @@ export class Line {
   /** Demands that found no place: while a plan is made capacity only shrinks, so the same or longer fails again. */
   readonly #failed = new Map<number, number>();
   readonly #unclearable = new Set<number>();
+  readonly #everFits = new Map<number, boolean>();
   #clearingsLeft = MAX_CLEARINGS;
   /** The lowest class of tenants that can be asked to leave; Infinity where some leave already. */
   #lowestToGiveWay = -1;
@@ -32,6 +33,14 @@ export class Line {
 
   /** Whether the nodes in service could take the demand if they were empty. */
   canEverTake(demand: Demand): boolean {
+    if (demand.nodeNames.length > 0) return this.#holds(demand);
+    const shape = shapeOf(demand);
+    let answer = this.#everFits.get(shape);
+    if (answer === undefined) this.#everFits.set(shape, (answer = this.#holds(demand)));
+    return answer;
+  }
+
+  #holds(demand: Demand): boolean {
     let missing = demand.nodes;
     for (const bay of baysFor(this.#pool, demand)) {
       if (bay.capacity >= demand.units && (missing -= 1) === 0) return true;
@@ -43,16 +52,15 @@ export class Line {
    * A waiting run of a higher class that asks for the same or less, on nodes that this one would use: it goes first,
    * even where this one would fit and it does not.
    */
-  moreUrgentFor(waiting: Waiting, demand: Demand): CapacityRequest | undefined {
-    if (waiting.classRank !== this.#classRank) this.#descendTo(waiting.classRank);
+  moreUrgentFor({ classRank, demand }: Waiting): Obstacle | undefined {
+    if (classRank !== this.#classRank) this.#descendTo(classRank);
     const { smallest, pinned } = this.#above;
-    const size = demand.units * demand.nodes;
-    if (smallest !== undefined && smallest.size <= size) return smallest.request;
+    if (smallest !== undefined && smallest.size <= demand.size) return smallest.obstacle;
     if (demand.nodeNames.length === 0) return undefined;
     return pinned.find(
-      (other) =>
-        other.size <= size && demand.nodeNames.every((name) => other.request.nodeNames.includes(name)),
-    )?.request;
+      ({ size, obstacle }) =>
+        size <= demand.size && demand.nodeNames.every((name) => obstacle.run.nodeNames.includes(name)),
+    )?.obstacle;
   }
 
   /** True for the first run that waits, if that one is to have a reservation; asks no second time. */
@@ -67,19 +75,21 @@ export class Line {
   }
 
   /** The run waits: nothing of its shape that takes as long needs to be tried, and no lower class passes it. */
-  fail({ request }: Waiting, demand: Demand, endsAt: number): void {
-    const size = demand.units * demand.nodes;
+  fail({ request, demand }: Waiting, endsAt: number): void {
+    const { size } = demand;
     if (demand.nodeNames.length > 0) {
-      this.#level.pinned.push({ request, size });
+      this.#level.pinned.push({ size, obstacle: { type: 'higher-priority', run: request } });
       return;
     }
     const shape = shapeOf(demand);
     this.#failed.set(shape, Math.min(endsAt, this.#failed.get(shape) ?? Infinity));
-    if (size < (this.#level.smallest?.size ?? Infinity)) this.#level.smallest = { request, size };
+    if (size < (this.#level.smallest?.size ?? Infinity)) {
+      this.#level.smallest = { size, obstacle: { type: 'higher-priority', run: request } };
+    }
   }
 
   /** Whether it is worth looking for victims. */
-  mayPreempt({ classRank }: Waiting, demand: Demand): boolean {
+  mayPreempt({ classRank, demand }: Waiting): boolean {
     if (this.#clearingsLeft === 0 || this.#unclearable.has(shapeOf(demand))) return false;
     return this.#lowestToGiveWay > classRank;
   }
@@ -107,8 +117,8 @@ interface Blockers {
 }
 
 interface Blocker {
-  readonly request: CapacityRequest;
   readonly size: number;
+  readonly obstacle: Extract<Obstacle, { type: 'higher-priority' }>;
 }
 
 /** How often a plan looks for victims in vain before it stops: each search reads every bay. */

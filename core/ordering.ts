@@ -9,11 +9,25 @@ import { priorityRank } from './priority.ts';
 /** A request with what the scheduler works out about it once per plan. */
 export interface Waiting {
   readonly request: CapacityRequest;
+  readonly demand: Demand;
   /** 0 is the most urgent class. */
   readonly classRank: number;
   readonly estimate: Estimate;
   /** The policy's opinion inside the class: smaller goes first. */
   readonly key: number;
+}
+
+/** What a request takes, reduced to numbers. */
+export interface Demand {
+  /** The GPU type; null for CPU slots. */
+  readonly pool: string | null;
+  /** GPUs, or CPU slots, on each node. */
+  readonly units: number;
+  readonly nodes: number;
+  /** Units on all nodes. */
+  readonly size: number;
+  /** Empty when every node will do. */
+  readonly nodeNames: readonly string[];
 }
 
 export function byQueueOrder(a: Waiting, b: Waiting): number {

@@ -5,16 +5,7 @@
  */
 import type { CapacityRequest, ClusterNode, ClusterSnapshot, Lease, RankPlacement } from './cluster.ts';
 import { classRankOf, compareText } from './ordering.ts';
-
-/** What a request takes, reduced to numbers. */
-export interface Demand {
-  readonly pool: string;
-  /** GPUs, or CPU slots, in each bay. */
-  readonly units: number;
-  readonly nodes: number;
-  /** Empty when every node will do. */
-  readonly nodeNames: readonly string[];
-}
+import type { Demand } from './ordering.ts';
 
 /** A holder of capacity: a lease of the snapshot, or a run that this plan admits. */
 export interface Tenant {
@@ -27,7 +18,8 @@ export interface Tenant {
   endsAt: number;
 }
 
-interface Hold {
+/** What one tenant has of one bay; a tenant has one rank on a node at most. */
+export interface Hold {
   readonly tenant: Tenant;
   readonly units: number;
 }
@@ -58,7 +50,8 @@ interface Timeline {
 }
 
 export interface Pool {
-  readonly name: string;
+  /** The GPU type; null for CPU slots. */
+  readonly name: string | null;
   /** Bays of nodes that take new runs, by node name. */
   readonly bays: Bay[];
   /** `levels[n]`: indices of the bays with n free units, ascending. */
@@ -70,21 +63,20 @@ export interface Pool {
   free: number;
 }
 
-export const CPU_POOL = 'cpu';
-
 export function demandOf(request: CapacityRequest): Demand {
-  const cpu = request.gpus === 0;
-  return {
-    pool: cpu ? CPU_POOL : gpuPool(request.gpuType),
-    units: cpu ? 1 : request.gpusPerNode,
-    nodes: request.nodes,
-    nodeNames: request.nodeNames,
-  };
+  const { gpus, gpuType, nodes, nodeNames } = request;
+  const units = gpus === 0 ? 1 : request.gpusPerNode;
+  return { pool: poolName(gpus, gpuType), units, nodes, size: units * nodes, nodeNames };
+}
+
+/** Units that a lease or request takes over all nodes. */
+export function sizeOf({ gpus, nodes }: CapacityRequest): number {
+  return gpus === 0 ? nodes : gpus;
 }
 
 /** The pools of a snapshot. `endOf` says when a lease is expected to end; it is asked only where that matters. */
 export class Capacity {
-  readonly pools: ReadonlyMap<string, Pool>;
+  readonly pools: ReadonlyMap<string | null, Pool>;
   readonly #endOf: (tenant: Tenant) => number;
   readonly #now: number;
 
@@ -100,7 +92,7 @@ export class Capacity {
    */
   place(demand: Demand, endsAt: number): Bay[] | undefined {
     const pool = this.pools.get(demand.pool);
-    if (pool === undefined || demand.units * demand.nodes > pool.free) return undefined;
+    if (pool === undefined || demand.size > pool.free) return undefined;
     const found: Bay[] = [];
     for (const bay of fullestFirst(pool, demand)) {
       if (bay.reservations.length > 0 && this.#leastFree(bay, endsAt) < demand.units) continue;
@@ -118,7 +110,7 @@ export class Capacity {
     return bays
       .toSorted((a, b) => compareText(a.node.node, b.node.node))
       .map((bay) => {
-        const gpuIds = pool.name === CPU_POOL ? [] : freeIds(bay, demand.units);
+        const gpuIds = pool.name === null ? [] : freeIds(bay, demand.units);
         bay.takenIds.push(gpuIds);
         bay.holds.push({ tenant, units: demand.units });
         bay.timeline = undefined;
@@ -127,12 +119,14 @@ export class Capacity {
       });
   }
 
-  /** Keeps capacity for a run that cannot start yet, from the earliest moment at which it can. */
-  reserve(demand: Demand, durationMs: number): { readonly startsAt: number; readonly bays: readonly Bay[] } {
+  /** Keeps capacity for a run that cannot start yet, from the earliest moment at which it can; answers when that is. */
+  reserve(demand: Demand, durationMs: number): number {
     const candidates: { bay: Bay; at: number }[] = [];
     const pool = this.pools.get(demand.pool);
     for (const bay of pool === undefined ? [] : baysFor(pool, demand)) {
       if (bay.capacity < demand.units) continue;
+      // Leases that were told to give way since the last look end sooner.
+      bay.timeline = undefined;
       candidates.push({ bay, at: this.#freeForGood(bay, demand.units) });
     }
     // Stable: bays that are ready at the same time stay in the order of node names.
@@ -143,7 +137,7 @@ export class Capacity {
       bay.reservations.push({ units: demand.units, from: startsAt, to: startsAt + durationMs });
       bay.timeline = undefined;
     }
-    return { startsAt, bays: chosen.map(({ bay }) => bay) };
+    return startsAt;
   }
 
   /** How long leases without a limit are taken to last, averaged over all units of the pool that are held. */
@@ -151,7 +145,7 @@ export class Capacity {
     let sum = 0;
     let held = 0;
     for (const tenant of pool.tenants) {
-      const units = Math.max(tenant.request.gpus, tenant.request.nodes);
+      const units = sizeOf(tenant.request);
       held += units;
       if (tenant.request.maxDurationMs !== undefined) continue;
       sum += units * (this.endOf(tenant) - tenant.grantedAt);
@@ -163,18 +157,9 @@ export class Capacity {
   unitsPassed(pool: Pool, createdAt: number): number {
     let units = pool.free;
     for (const { request } of pool.tenants) {
-      if (request.createdAt > createdAt) units += Math.max(request.gpus, request.nodes);
+      if (request.createdAt > createdAt) units += sizeOf(request);
     }
     return units;
-  }
-
-  /** The tenants are on their way out: their capacity is expected back at `endsAt`. */
-  dismiss(pool: Pool, tenants: ReadonlySet<Tenant>, endsAt: number): void {
-    for (const tenant of tenants) {
-      tenant.leaving = true;
-      tenant.endsAt = endsAt;
-    }
-    for (const bay of pool.bays) bay.timeline = undefined;
   }
 
   /** When the tenant's capacity is expected back. */
@@ -236,7 +221,7 @@ export function baysFor(pool: Pool, demand: Demand): readonly Bay[] {
 
 /** Whether the demand fits now, reservations or not. */
 export function fitsNow(pool: Pool, demand: Demand): boolean {
-  if (demand.units * demand.nodes > pool.free) return false;
+  if (demand.size > pool.free) return false;
   let missing = demand.nodes;
   for (const bay of fullestFirst(pool, demand)) {
     if (bay.free >= demand.units && (missing -= 1) === 0) return true;
@@ -262,17 +247,18 @@ export function takesNewRuns(node: ClusterNode): boolean {
   return node.alive && !node.cordoned;
 }
 
-function gpuPool(gpuType: string | null): string {
-  return `gpu ${gpuType ?? 'unnamed'}`;
+/** GPUs of a node or run that names no type are a type of their own. */
+function poolName(gpus: number, gpuType: string | null): string | null {
+  return gpus === 0 ? null : (gpuType ?? '');
 }
 
-function poolsOf(snapshot: ClusterSnapshot): Map<string, Pool> {
-  const pools = new Map<string, Pool>();
+function poolsOf(snapshot: ClusterSnapshot): Map<string | null, Pool> {
+  const pools = new Map<string | null, Pool>();
   const bays = new Map<string, { readonly gpu?: Bay; readonly cpu?: Bay }>();
   for (const node of snapshot.nodes.toSorted((a, b) => compareText(a.node, b.node))) {
     bays.set(node.node, {
-      ...(node.gpus > 0 && { gpu: addBay(pools, gpuPool(node.gpuType), node, node.gpus) }),
-      ...(node.cpuSlots > 0 && { cpu: addBay(pools, CPU_POOL, node, node.cpuSlots) }),
+      ...(node.gpus > 0 && { gpu: addBay(pools, poolName(node.gpus, node.gpuType), node, node.gpus) }),
+      ...(node.cpuSlots > 0 && { cpu: addBay(pools, null, node, node.cpuSlots) }),
     });
   }
   for (const lease of snapshot.leases.toSorted((a, b) => a.fence - b.fence)) {
@@ -290,7 +276,12 @@ function poolsOf(snapshot: ClusterSnapshot): Map<string, Pool> {
 }
 
 /** Nodes that take no new runs get a bay, so that their leases are accounted for, but no place in the pool. */
-function addBay(pools: Map<string, Pool>, name: string, node: ClusterNode, capacity: number): Bay {
+function addBay(
+  pools: Map<string | null, Pool>,
+  name: string | null,
+  node: ClusterNode,
+  capacity: number,
+): Bay {
   let pool = pools.get(name);
   if (pool === undefined) {
     pool = { name, bays: [], levels: [], tenants: [], index: new Map(), byName: new Map(), free: 0 };
@@ -316,7 +307,7 @@ function addBay(pools: Map<string, Pool>, name: string, node: ClusterNode, capac
 
 /** Books a lease where it is. Ranks on nodes that are gone hold nothing that could be given to others. */
 function settle(
-  pools: ReadonlyMap<string, Pool>,
+  pools: ReadonlyMap<string | null, Pool>,
   bays: ReadonlyMap<string, { readonly gpu?: Bay; readonly cpu?: Bay }>,
   lease: Lease,
 ): void {
@@ -336,7 +327,7 @@ function settle(
     bay.free -= units;
     bay.holds.push({ tenant, units });
     bay.takenIds.push(gpuIds);
-    pool ??= pools.get(gpuIds.length > 0 ? gpuPool(bay.node.gpuType) : CPU_POOL);
+    pool ??= pools.get(poolName(gpuIds.length, bay.node.gpuType));
   }
   pool?.tenants.push(tenant);
 }

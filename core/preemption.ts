@@ -3,8 +3,9 @@
  * suffice, then those of the lowest class, then the youngest, whose loss is smallest. None when it would not suffice.
  */
 import { compareText } from './ordering.ts';
+import type { Demand } from './ordering.ts';
 import { baysFor } from './placement.ts';
-import type { Bay, Demand, Pool, Tenant } from './placement.ts';
+import type { Bay, Hold, Pool, Tenant } from './placement.ts';
 import { resumptionKey } from './cluster.ts';
 
 /** The tenants to ask, or undefined where even all of them would not make room. Empty when enough leave already. */
@@ -14,87 +15,82 @@ export function chooseVictims(pool: Pool, demand: Demand, classRank: number): Te
     (bay) => bay.capacity >= demand.units && bay.reservations.length === 0,
   );
   const chosen = new Set<Tenant>();
-  const cleared = new Set<Bay>();
-  while (cleared.size < demand.nodes) {
-    const best = cheapest(
-      bays.filter((bay) => !cleared.has(bay)),
-      demand,
-      classRank,
-      chosen,
-    );
-    if (best === undefined) return undefined;
-    cleared.add(best.bay);
-    for (const victim of best.victims) chosen.add(victim);
+  const options = new Map<Bay, readonly Tenant[]>();
+  const look = (bay: Bay): void => {
+    const victims = clear(bay, demand.units, classRank, chosen);
+    if (victims !== undefined) options.set(bay, victims);
+  };
+  for (const bay of bays) look(bay);
+  if (options.size < demand.nodes) return undefined;
+  for (let cleared = 0; cleared < demand.nodes; cleared++) {
+    const [bay, victims] = cheapest(options);
+    options.delete(bay);
+    for (const victim of victims) chosen.add(victim);
+    // A victim that is a gang frees other bays too: they may need fewer victims now.
+    if (victims.some(({ request }) => request.nodes > 1)) for (const other of options.keys()) look(other);
   }
   return withoutNeedless(bays, demand, chosen);
 }
 
-interface Clearing {
-  readonly bay: Bay;
-  readonly victims: readonly Tenant[];
-}
-
-/** The bay that needs the fewest, then the least regretted, further victims. */
-function cheapest(
-  bays: readonly Bay[],
-  demand: Demand,
-  classRank: number,
-  chosen: ReadonlySet<Tenant>,
-): Clearing | undefined {
-  let best: Clearing | undefined;
-  for (const bay of bays) {
-    const victims = clear(bay, demand.units, classRank, chosen);
-    if (victims === undefined) continue;
-    if (best === undefined || compareVictims(victims, best.victims) < 0) best = { bay, victims };
-    if (victims.length === 0) break;
+/** The bay that needs the fewest, then the least regretted, victims. */
+function cheapest(options: ReadonlyMap<Bay, readonly Tenant[]>): readonly [Bay, readonly Tenant[]] {
+  let best: readonly [Bay, readonly Tenant[]] | undefined;
+  for (const option of options) {
+    if (best === undefined || compareVictims(option[1], best[1]) < 0) best = option;
+    if (best[1].length === 0) break;
   }
+  if (best === undefined) throw new Error('no bay is left to clear: bays were counted wrongly');
   return best;
 }
 
-/** The victims on one bay: as few as can be, and among as few the least regretted. */
+/** The victims on one bay: as few as can be, and among as few the least regretted; undefined where all are too few. */
 function clear(
   bay: Bay,
   units: number,
   classRank: number,
   chosen: ReadonlySet<Tenant>,
-): Tenant[] | undefined {
+): readonly Tenant[] | undefined {
   let missing = units - bay.free;
-  const held = new Map<Tenant, number>();
-  for (const { tenant, units } of bay.holds) {
-    if (tenant.leaving || chosen.has(tenant)) missing -= units;
-    else if (tenant.request.preemptible && tenant.classRank > classRank) {
-      held.set(tenant, (held.get(tenant) ?? 0) + units);
-    }
+  const candidates: Hold[] = [];
+  for (const hold of bay.holds) {
+    const { tenant } = hold;
+    if (tenant.leaving || chosen.has(tenant)) missing -= hold.units;
+    else if (tenant.request.preemptible && tenant.classRank > classRank) candidates.push(hold);
   }
-  const sizes = [...held.values()].toSorted((a, b) => b - a);
-  let fewest = 0;
-  for (let sum = 0; sum < missing; fewest++) {
-    const size = sizes[fewest];
-    if (size === undefined) return undefined;
-    sum += size;
-  }
+  if (missing <= 0) return NOBODY;
+  const fewest = fewestFor(candidates, missing);
+  if (fewest === undefined) return undefined;
+  candidates.sort((a, b) => byRegret(a.tenant, b.tenant));
   const victims: Tenant[] = [];
-  let candidates = [...held].toSorted(([a], [b]) => byRegret(a, b));
   while (missing > 0) {
     // The first whose choice leaves a rest that the largest others can still make up.
-    const next = candidates.findIndex(([, size], i) => {
-      const rest = candidates.filter((_, j) => j !== i).map(([, other]) => other);
-      return size + largest(rest, fewest - victims.length - 1) >= missing;
+    const next = candidates.findIndex((candidate, i) => {
+      const others = candidates.filter((_, j) => j !== i);
+      const more = fewestFor(others, missing - candidate.units);
+      return more !== undefined && more <= fewest - victims.length - 1;
     });
-    const [victim, size] = candidates[next] ?? [];
-    if (victim === undefined || size === undefined) return undefined;
-    victims.push(victim);
-    missing -= size;
-    candidates = candidates.filter((_, j) => j !== next);
+    const [victim] = candidates.splice(next, 1);
+    if (victim === undefined) return undefined;
+    victims.push(victim.tenant);
+    missing -= victim.units;
   }
   return victims;
 }
 
-function largest(sizes: readonly number[], count: number): number {
-  return sizes
-    .toSorted((a, b) => b - a)
-    .slice(0, Math.max(0, count))
-    .reduce((sum, size) => sum + size, 0);
+const NOBODY: readonly Tenant[] = [];
+
+/** How many of the holds it takes at least to free so many units; undefined where all of them are too few. */
+function fewestFor(holds: readonly Hold[], missing: number): number | undefined {
+  if (missing <= 0) return 0;
+  let left = missing;
+  for (const [i, size] of holds
+    .map(({ units }) => units)
+    .sort((a, b) => b - a)
+    .entries()) {
+    left -= size;
+    if (left <= 0) return i + 1;
+  }
+  return undefined;
 }
 
 /** Gangs hold several bays: clearing one may have cleared another, so that an earlier victim can stay after all. */

@@ -1,113 +1,121 @@
 /** What waiting runs are told: place, reason and expected start. */
-import type { ClusterNode } from './cluster.ts';
-import { outlived, usualRunTime } from './estimates.ts';
+import { outlived } from './estimates.ts';
+import type { Estimate } from './estimates.ts';
 import { freedBy, playForward } from './forecast.ts';
-import type { Held } from './forecast.ts';
+import type { Return } from './forecast.ts';
+import type { ClusterNode } from './cluster.ts';
+import type { Obstacle } from './obstacle.ts';
+import type { Waiting } from './ordering.ts';
+import { fitsNow, sizeOf } from './placement.ts';
 import type { Pool } from './placement.ts';
-import { fitsNow } from './placement.ts';
 import { count, duration, names } from './phrases.ts';
-import type { Planning, Wait, WaitingRun } from './scheduler.ts';
+import type { Held, Planning } from './planning.ts';
+
+export interface Wait {
+  readonly type: 'WAIT';
+  readonly run: string;
+  readonly resumption: number;
+  /** 1 is the head of the queue. */
+  readonly position: number;
+  /** One sentence for people. */
+  readonly reason: string;
+  /** Epoch milliseconds; absent where nobody can tell. */
+  readonly expectedStart?: { readonly from: number; readonly to: number };
+}
 
 /** One decision for each run that waits, in queue order. */
 export function describeWaits(planning: Planning): Wait[] {
-  const outlooks = new Map<string, Outlook>();
-  for (const [pool, queue] of Map.groupBy(planning.waiting, ({ demand }) => demand.pool)) {
-    outlooks.set(pool, new Outlook(planning, planning.capacity.pools.get(pool), queue));
-  }
-  return planning.waiting.map((waiting, i) => {
-    const outlook = outlooks.get(waiting.demand.pool);
-    const expectedStart = outlook?.bands.get(waiting);
+  const outlooks = new Map<string | null, Outlook>();
+  return planning.held.map((held, i) => {
+    const { demand, request } = held.waiting;
+    let outlook = outlooks.get(demand.pool);
+    if (outlook === undefined) outlooks.set(demand.pool, (outlook = new Outlook(planning, demand.pool)));
+    const expectedStart = held.obstacle.type === 'no-such-nodes' ? undefined : outlook.nextBand();
     return {
       type: 'WAIT',
-      run: waiting.request.run,
-      resumption: waiting.request.resumption,
+      run: request.run,
+      resumption: request.resumption,
       position: i + 1,
-      reason: outlook?.reason(waiting) ?? '',
-      ...(expectedStart !== undefined && { expectedStart }),
+      reason: outlook.reason(held),
+      ...(expectedStart && { expectedStart }),
     };
   });
 }
 
-interface Band {
-  readonly from: number;
-  readonly to: number;
-}
-
 /** What can be said about one pool and the runs that wait for it. */
 class Outlook {
-  readonly bands = new Map<WaitingRun, Band>();
   readonly #planning: Planning;
   readonly #pool: Pool | undefined;
   /** Leases by the end that is usual for their like. */
-  readonly #usual: Held[] = [];
+  readonly #usual: readonly Return[];
   /** Units held, by class of the holder. */
   readonly #heldByClass: number[] = [];
-  readonly #reasons = new Map<string, string>();
+  readonly #reasons = new Map<Obstacle, Map<number, string>>();
+  readonly #earliest: Float64Array;
+  readonly #latest: Float64Array;
+  #told = 0;
 
-  constructor(planning: Planning, pool: Pool | undefined, queue: readonly WaitingRun[]) {
+  constructor(planning: Planning, name: string | null) {
+    const { now, runTimes, capacity } = planning;
     this.#planning = planning;
-    this.#pool = pool;
-    if (pool === undefined) return;
-    const latest: Held[] = [];
-    for (const tenant of pool.tenants) {
-      const { request, grantedAt, leaving, classRank } = tenant;
-      const units = Math.max(request.gpus, request.nodes);
-      const usual = outlived(usualRunTime(planning.history, request), planning.now - grantedAt);
-      const endsAt = planning.capacity.endOf(tenant);
-      latest.push({ units, endsAt });
-      this.#usual.push({ units, endsAt: leaving ? endsAt : grantedAt + usual });
-      this.#heldByClass[classRank] = (this.#heldByClass[classRank] ?? 0) + units;
+    this.#pool = capacity.pools.get(name);
+    const tenants = this.#pool?.tenants ?? [];
+    for (const { classRank, request } of tenants) {
+      this.#heldByClass[classRank] = (this.#heldByClass[classRank] ?? 0) + sizeOf(request);
     }
-    this.#usual.sort((a, b) => a.endsAt - b.endsAt);
-    this.#forecast(pool, latest, queue);
+    this.#usual = tenants
+      .map((tenant) => {
+        const { request, grantedAt, leaving } = tenant;
+        const usualEnd = grantedAt + outlived(runTimes.usualMs(request), now - grantedAt);
+        return { units: sizeOf(request), at: leaving ? capacity.endOf(tenant) : usualEnd };
+      })
+      .sort(byTime);
+    const planned = tenants
+      .map((tenant) => {
+        const end = capacity.endOf(tenant);
+        const limited = tenant.leaving || tenant.request.maxDurationMs !== undefined;
+        return { units: sizeOf(tenant.request), at: limited ? end : now + DOUBT * (end - now) };
+      })
+      .sort(byTime);
+    const queue = planning.held.filter(
+      ({ waiting, obstacle }) => waiting.demand.pool === name && obstacle.type !== 'no-such-nodes',
+    );
+    const units = Float64Array.from(queue, ({ waiting }) => waiting.demand.size);
+    const usualMs = Float64Array.from(queue, ({ waiting }) => runTimes.usualMs(waiting.request));
+    const plannedMs = Float64Array.from(queue, ({ waiting }) => doubted(waiting.estimate));
+    const free = this.#pool?.free ?? 0;
+    this.#earliest = playForward(now, free, this.#usual, { units, ms: usualMs });
+    this.#latest = playForward(now, free, planned, { units, ms: plannedMs });
   }
 
-  reason(waiting: WaitingRun): string {
-    const { demand, obstacle, classRank } = waiting;
-    // Runs of one shape, class and obstacle are told the same: ten thousand sentences would take longer than the plan.
-    const about =
-      obstacle.type === 'reserved'
-        ? obstacle.for.run
-        : obstacle.type === 'higher-priority'
-          ? obstacle.run.run
-          : '';
-    if (obstacle.type === 'clearing' || demand.nodeNames.length > 0) return this.#phrase(waiting);
-    const key = `${obstacle.type} ${about} ${demand.units} ${demand.nodes} ${classRank}`;
-    let reason = this.#reasons.get(key);
-    if (reason === undefined) this.#reasons.set(key, (reason = this.#phrase(waiting)));
+  /** The band of the next run in queue order that the pool could take; undefined where it would never start. */
+  nextBand(): { from: number; to: number } | undefined {
+    const i = this.#told++;
+    const from = this.#earliest[i] ?? Infinity;
+    const to = this.#latest[i] ?? Infinity;
+    if (from === Infinity || to === Infinity) return undefined;
+    const { now } = this.#planning;
+    return { from: Math.round(now + EARLY * (Math.min(from, to) - now)), to: Math.round(Math.max(from, to)) };
+  }
+
+  /** Runs of one shape and class with one obstacle are told the same: ten thousand sentences would outlast the plan. */
+  reason(held: Held): string {
+    const { demand, classRank } = held.waiting;
+    if (demand.nodeNames.length > 0) return this.#phrase(held);
+    let told = this.#reasons.get(held.obstacle);
+    if (told === undefined) this.#reasons.set(held.obstacle, (told = new Map()));
+    const key = (demand.units * 1_000_000 + demand.nodes) * 10 + classRank;
+    let reason = told.get(key);
+    if (reason === undefined) told.set(key, (reason = this.#phrase(held)));
     return reason;
   }
 
-  #forecast(pool: Pool, latest: readonly Held[], queue: readonly WaitingRun[]): void {
-    const { now, history } = this.#planning;
-    const able = queue.filter(({ obstacle }) => obstacle.type !== 'no-such-nodes');
-    const sizes = able.map(({ demand }) => demand.units * demand.nodes);
-    const usual = playForward(
-      now,
-      pool.free,
-      this.#usual,
-      able.map(({ request }, i) => ({ units: sizes[i] ?? 0, ms: usualRunTime(history, request) })),
-    );
-    const late = playForward(
-      now,
-      pool.free,
-      latest,
-      able.map(({ estimate }, i) => ({ units: sizes[i] ?? 0, ms: estimate.ms })),
-    );
-    for (const [i, waiting] of able.entries()) {
-      const from = usual[i] ?? Infinity;
-      const to = late[i] ?? Infinity;
-      if (Math.max(from, to) === Infinity) continue;
-      this.bands.set(waiting, { from: Math.round(Math.min(from, to)), to: Math.round(Math.max(from, to)) });
-    }
-  }
-
-  #phrase(waiting: WaitingRun): string {
-    const { demand, obstacle, request, classRank } = waiting;
+  #phrase({ waiting, obstacle }: Held): string {
+    const { demand, request, classRank } = waiting;
     const { now, snapshot } = this.#planning;
     const pool = this.#pool;
     const free = pool?.free ?? 0;
-    const size = demand.units * demand.nodes;
+    const { size } = demand;
     const unit = request.gpus === 0 ? 'CPU slot' : 'GPU';
     const what = `Waiting for ${count(size, unit)}${demand.nodes > 1 ? ` on ${demand.nodes} nodes` : ''}`;
     const where = `${free} free on ${snapshot.cluster}`;
@@ -152,7 +160,7 @@ class Outlook {
 }
 
 /** Which nodes would do, were they in service: `; node-3 is cordoned; node-5 is lost`. */
-function outOfService({ request, demand }: WaitingRun, nodes: readonly ClusterNode[]): string {
+function outOfService({ request, demand }: Waiting, nodes: readonly ClusterNode[]): string {
   const suitable = nodes.filter(
     ({ node, gpuType, gpus, cpuSlots }) =>
       (request.gpus === 0 ? cpuSlots >= demand.units : gpuType === request.gpuType && gpus >= demand.units) &&
@@ -169,4 +177,21 @@ function outOfService({ request, demand }: WaitingRun, nodes: readonly ClusterNo
       'cordoned',
     ) + told(lost, 'lost')
   );
+}
+
+/**
+ * The earliest start counts on the order of the queue, but whoever fits a gap starts long before that: a tenth of the
+ * time is where eight in ten runs of the logs in docs/scheduling.md start inside their band.
+ */
+const EARLY = 0.1;
+
+/** A guess may be half of what it takes; a limit is kept. */
+const DOUBT = 2;
+
+function doubted({ ms, guessed }: Estimate): number {
+  return guessed ? DOUBT * ms : ms;
+}
+
+function byTime(a: Return, b: Return): number {
+  return a.at - b.at;
 }
