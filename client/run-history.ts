@@ -102,7 +102,6 @@ export class RunHistory {
       if (!this.constructIds.has(String(scheduledEventId))) return;
       const construction = await this.decode<Construction>(result?.payloads);
       if (construction.accepted) this.details.resources = construction.resources;
-      else this.details.rejected = true;
     } else if (event.upsertWorkflowSearchAttributesEventAttributes) {
       const fields = event.upsertWorkflowSearchAttributesEventAttributes.searchAttributes?.indexedFields;
       this.enter(at, fields ?? {});
@@ -151,6 +150,7 @@ export class RunHistory {
     if (completed) {
       const outcome = await this.decode<RunOutcome | Construction>(completed.result?.payloads);
       if ('status' in outcome) this.conclude(outcome);
+      else this.details.rejected = true;
     } else if (failed) {
       const payloads = failed.failure?.applicationFailureInfo?.details?.payloads;
       if (payloads?.length) this.conclude(await this.decode<RunOutcome>(payloads));

@@ -28,6 +28,17 @@ export function controlActivities(summary: string): ControlActivities {
   });
 }
 
+/** Somebody waits for the answer: a cluster that is being restarted is asked again, one that stays away is told of. */
+export function constructionActivities(summary: string): Pick<ControlActivities, 'construct'> {
+  return proxyActivities<ControlActivities>({
+    taskQueue: CONTROL_QUEUE,
+    startToCloseTimeout: '10s',
+    scheduleToCloseTimeout: '30s',
+    retry: RETRY,
+    summary,
+  });
+}
+
 export function nodeActivities(
   place: { readonly cluster: string; readonly node: string },
   summary: string,

@@ -4,6 +4,7 @@
  * terminal status, and its capacity goes back only when its containers are gone.
  */
 import {
+  ActivityFailure,
   allHandlersFinished,
   ApplicationFailure,
   CancellationScope,
@@ -37,7 +38,7 @@ import {
   stopSignal,
 } from './messages.ts';
 import type { GrantedLease, Revocation, SchedulingChange, StopOrder } from './messages.ts';
-import { controlActivities } from './run-activities.ts';
+import { constructionActivities, controlActivities } from './run-activities.ts';
 import { showConstructed, showPriority, showStatus } from './run-status-board.ts';
 
 /** A rejected run answers with its construction, and leaves no trace in `get runs`. */
@@ -65,7 +66,7 @@ export async function run(input: RunInput): Promise<RunOutcome | Construction> {
   setHandler(clusterRestartedSignal, async () => live?.askAgain());
 
   return await CancellationScope.nonCancellable(async () => {
-    const answer = await controlActivities(`Validate ${input.spec.name}`).construct({ spec: input.spec });
+    const answer = await constructRun(input);
     construction = answer;
     if (!answer.accepted) return answer;
     live = new LiveRun(input, answer.resources, interruptions, grants);
@@ -74,6 +75,23 @@ export async function run(input: RunInput): Promise<RunOutcome | Construction> {
     await condition(allHandlersFinished);
     return finish(outcome);
   });
+}
+
+async function constructRun({ spec }: RunInput): Promise<Construction> {
+  try {
+    return await constructionActivities(`Validate ${spec.name}`).construct({ spec });
+  } catch (error) {
+    return {
+      accepted: false,
+      problems: [
+        {
+          message: `Run ${spec.name} could not be constructed: the clusters do not answer`,
+          why: error instanceof ActivityFailure && error.cause ? error.cause.message : String(error),
+          fix: 'Try again. If it stays so, look at the cluster/… workflows in the Web UI, and at the cluster worker.',
+        },
+      ],
+    };
+  }
 }
 
 /** Everything from outside that ends a resumption early; the first cause stands. */

@@ -64,6 +64,13 @@ describe('a run', () => {
     expect(world.calls).toEqual(['construct']);
   });
 
+  it('is refused, and not left waiting, when no cluster can be asked', async () => {
+    const world = new World();
+    world.clustersAreSilent = true;
+    const run = await world.finish({ nodes: 1 });
+    expect(run.rejected).toBe(true);
+  });
+
   it('fails with the exit code of its command', async () => {
     const world = new World();
     world.exits = () => 3;
@@ -213,6 +220,7 @@ class World {
   readonly requests: CapacityRequest[] = [];
   construction: Construction | undefined;
   grants = true;
+  clustersAreSilent = false;
   runsForever = false;
   pullFailure: FailureType | undefined;
   exits: (ref: { readonly resumption: number; readonly rank: number }) => number | undefined = () =>
@@ -281,6 +289,7 @@ class World {
     return {
       construct: async () => {
         this.calls.push('construct');
+        if (this.clustersAreSilent) throw new Error('query timed out');
         return this.construction ?? { accepted: true, resources, warnings: [] };
       },
       'wait-for-capacity': async ({ request }) => {
