@@ -163,6 +163,33 @@ describe('the queue', () => {
     await stop(queued, holder);
   });
 
+  it('explains what blocks a run, who is ahead, and what would start it at once', async () => {
+    const holder = await home.submit(runFile(UNTIL_STOPPED), '--gpus', '2');
+    await home.untilStatus(holder, 'RUNNING');
+    const notQueued = await home.mcli('explain', holder);
+    expect(notQueued).toMatchObject({ code: 1 });
+    expect(notQueued.stderr).toContain(`Run ${holder} is not queued`);
+
+    const head = await home.submit(runFile('true', { name: 'head', scheduling: 'priority: high' }));
+    const behind = await home.submit(runFile('true', { name: 'behind' }));
+    await untilQueued(head, behind);
+    const text = (await home.mcli('explain', behind)).stdout;
+    expect(text).toMatch(/ waits on r1z1, position 2 of 2\.\n/);
+    expect(text).toMatch(/\nWhy +Waiting for 4 GPUs: 2 free on r1z1/);
+    expect(text).toMatch(new RegExp(`\nAhead of it:\n.*\n1 +${head} .* high +higher priority\n`));
+    const { stdout } = await home.mcli('explain', head, '-o', 'json');
+    expect(JSON.parse(stdout)).toMatchObject({
+      name: head,
+      cluster: 'r1z1',
+      position: 1,
+      queuedRuns: 2,
+      ahead: [],
+      startsNowWith: [{ type: 'gpus', gpus: 2, command: expect.stringContaining(`--clone ${head}`) }],
+    });
+    const started = await home.submit(runFile('true', { name: 'head' }), '--gpus', '2', '--priority', 'high');
+    await home.untilStatus(started, 'COMPLETED');
+  });
+
   it('lets a preemptible run give way to a higher one, and brings it back', async () => {
     const preemptible = { name: 'gives-way', scheduling: 'priority: low, preemptible: true' };
     const low = await home.submit(runFile(UNTIL_STOPPED, preemptible));

@@ -10,6 +10,7 @@ import type { CapacityRequest, Lease } from '../../core/cluster.ts';
 import { CLUSTER_QUEUE, clusterWorkflowId } from '../../core/naming.ts';
 import type { Priority } from '../../core/priority.ts';
 import { clusterViewQuery, requestCapacitySignal } from '../../workflows/messages.ts';
+import type { QueuePage } from '../../workflows/messages.ts';
 import { heardQuery } from '../support/probe-workflow.ts';
 import type { Heard } from '../support/probe-workflow.ts';
 import { bundleWorkflows, startTemporal } from '../support/temporal.ts';
@@ -61,6 +62,19 @@ describe('a cluster', () => {
     await cluster.release(holder);
     expect(await cluster.grantsOf(high)).toHaveLength(1);
     expect((await cluster.heard(low)).grants).toEqual([]);
+  });
+
+  it('shows a long queue in pages, and the rest with the first', async () => {
+    const cluster = await aCluster([8]);
+    await cluster.grantsOf(await cluster.ask({ gpus: 8 }));
+    for (const priority of ['low', 'high'] as const) await cluster.ask({ gpus: 8, priority });
+    const whole = await cluster.view();
+    expect(whole).toMatchObject({ queued: 2, snapshot: { nodes: [{ node: 'node-0' }], leases: [{}] } });
+    const second = await cluster.view({ from: 1, count: 1 });
+    expect(second).toMatchObject({ queued: 2, snapshot: { nodes: [], leases: [] } });
+    expect(second.snapshot.queue).toEqual(whole.snapshot.queue.slice(1));
+    expect(second.waiting).toEqual(whole.waiting.slice(1));
+    expect(second.waiting).toMatchObject([{ position: 2 }]);
   });
 
   it('answers a repeated request with the same lease', async () => {
@@ -194,6 +208,7 @@ async function aCluster(gpusByNode: readonly number[]) {
     askAgain: (run: string, ask: Ask, held?: Lease) =>
       handle.signal(requestCapacitySignal, requestFor(run, ask), held),
     terminate: () => handle.terminate('test'),
+    view: (page?: QueuePage) => handle.query(clusterViewQuery, page),
     waiting: async () => (await handle.query(clusterViewQuery)).waiting,
     release: (run: string) => control.complete({ cluster: name, run, resumption: 0 }),
     async grantsOf(run: string, count = 1) {
