@@ -6,13 +6,14 @@ set -eu
 
 prepare() {
   database=$1
-  migrations=${SCHEMA_DIR:-/etc/temporal/schema}/postgresql/v12/$2/versioned
+  migrations=/etc/temporal/schema/postgresql/v12/$2/versioned
   if said=$(temporal-sql-tool --db "$database" update-schema -d "$migrations" 2>&1); then
     echo "The schema of $database is up to date."
     return
   fi
+  # As the tool quotes it; a migration that fails may say that something else does not exist.
   case $said in
-    *database*"$database"*'does not exist'* | *schema_version*'does not exist'*) ;;
+    *'database \"'"$database"'\" does not exist'* | *'relation \"schema_version\" does not exist'*) ;;
     *)
       echo "$said" >&2
       exit 1
