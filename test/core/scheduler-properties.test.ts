@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { resumptionKey } from '../../core/cluster.ts';
 import type { CapacityRequest, ClusterNode, ClusterSnapshot, Lease } from '../../core/cluster.ts';
@@ -57,16 +57,16 @@ const snapshotOf = fc
   .record({
     nodes: nodesOf,
     first: fc.array(requestOf, { maxLength: 12 }),
-    then: fc.array(requestOf, { maxLength: 12 }),
+    second: fc.array(requestOf, { maxLength: 12 }),
     leaving: fc.nat(3),
   })
-  .map(({ nodes, first, then, leaving }): ClusterSnapshot => {
+  .map(({ nodes, first, second, leaving }): ClusterSnapshot => {
     const early = first.map((request, i) => ({ ...request, run: `early${i}` }));
     const started = apply({ cluster: 'c', nodes, queue: early, leases: [] }, NOW / 2);
     const leases = started.leases.map((lease, i) =>
       i < leaving && lease.request.preemptible ? { ...lease, revokedFor: 'somebody' } : lease,
     );
-    const late = then.map((request, i) => ({ ...request, run: `late${i}` }));
+    const late = second.map((request, i) => ({ ...request, run: `late${i}` }));
     return { cluster: 'c', nodes, queue: [...started.queue, ...late], leases };
   });
 
