@@ -15,9 +15,9 @@ export function playForward(
   now: number,
   free: number,
   returns: readonly Return[],
-  queue: { readonly units: Float64Array; readonly ms: Float64Array },
+  queue: { readonly length: number; readonly units: Float64Array; readonly ms: Float64Array },
 ): Float64Array {
-  const length = queue.units.length;
+  const { length } = queue;
   const starts = new Float64Array(length).fill(Infinity);
   const ends = new EndHeap(returns, length);
   let clock = now;
