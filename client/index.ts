@@ -3,7 +3,7 @@ export { Clusters } from './clusters.ts';
 export type { NodeOrder } from './clusters.ts';
 export { Connections } from './connection.ts';
 export type { ServerAddresses } from './connection.ts';
-export { ClusterSilent, RunNotFound, ServerUnreachable } from './errors.ts';
+export { ClusterSilent, RunNotFound, RunSilent, ServerUnreachable } from './errors.ts';
 export { Logs } from './logs.ts';
 export type { LogChunk, LogSelection } from './logs.ts';
 export { Runs } from './runs.ts';

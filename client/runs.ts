@@ -1,5 +1,9 @@
 /** Runs, as clients see them: submit, list, describe, watch, stop, delete. */
-import { WithStartWorkflowOperation, WorkflowNotFoundError } from '@temporalio/client';
+import {
+  WithStartWorkflowOperation,
+  WorkflowNotFoundError,
+  WorkflowUpdateRPCTimeoutOrCancelledError,
+} from '@temporalio/client';
 import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
 import type { Construction } from '../activities/contract.ts';
 import type { Priority } from '../core/priority.ts';
@@ -24,7 +28,7 @@ import {
 } from '../workflows/messages.ts';
 import type { QueuePosition, SchedulingChange, StopOrder } from '../workflows/messages.ts';
 import type { Connections } from './connection.ts';
-import { RunNotFound } from './errors.ts';
+import { RunNotFound, RunSilent } from './errors.ts';
 import { ABRUPT_END, RunHistory } from './run-history.ts';
 import type { RunDetails } from './run-history.ts';
 
@@ -173,12 +177,16 @@ export class Runs {
   /**
    * Changes how a run is scheduled, and answers with what is in force; the cluster has been told by then.
    * @throws RunNotFound when the run is unknown or has ended
+   * @throws RunSilent when no worker carries the change out in time
    */
   async changeScheduling(run: string, change: SchedulingChange): Promise<SchedulingRequest> {
     const client = await this.connections.temporal();
     try {
-      return await client.workflow.getHandle(run).executeUpdate(schedulingUpdate, { args: [change] });
+      return await client.connection.withDeadline(Date.now() + CHANGE_MS, () =>
+        client.workflow.getHandle(run).executeUpdate(schedulingUpdate, { args: [change] }),
+      );
     } catch (error) {
+      if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError) throw new RunSilent(run, error);
       throw notFound(error, run);
     }
   }
@@ -274,6 +282,8 @@ const RECONNECT_MS = 500;
 const DELETION_MS = 30_000;
 /** A person waits for the rest of what was asked. */
 const POSITION_MS = 1_000;
+/** Two activities' worth: a worker that restarts is back before this. */
+const CHANGE_MS = 20_000;
 /** The Web UI shows the beginning of the file; the whole is in the workflow's input. */
 const MAX_DETAILS_BYTES = 20_000;
 

@@ -2,6 +2,7 @@
 import type { RunSummary } from '../../client/index.ts';
 import { displayStatus } from '../../core/run-status.ts';
 import type { RunStatus } from '../../core/run-status.ts';
+import type { QueuePosition } from '../../workflows/messages.ts';
 import { renderTable } from './table.ts';
 import type { Column } from './table.ts';
 import { displayTime } from './time.ts';
@@ -37,7 +38,19 @@ const WIDE_COLUMNS: readonly Column<RunSummary>[] = [
 ];
 
 export const renderRuns = (runs: readonly RunSummary[]): string => renderTable(PAGE_COLUMNS, runs);
-export const renderRunsWide = (runs: readonly RunSummary[]): string => renderTable(WIDE_COLUMNS, runs);
+
+/** `places` has the queued runs of which the place is known, by name. */
+export function renderRunsWide(
+  runs: readonly RunSummary[],
+  places: ReadonlyMap<string, QueuePosition>,
+): string {
+  const waiting = ({ name }: RunSummary): string => {
+    const place = places.get(name);
+    return place ? `Position ${place.position}. ${place.reason}` : '-';
+  };
+  // Last, because it is as long as a sentence.
+  return renderTable([...WIDE_COLUMNS, { head: 'WAITING', value: waiting }], runs);
+}
 
 /** The documented shape of `mcli get runs -o json`: ISO 8601 times in UTC, `null` where there is none. */
 export function runAsJson(run: RunSummary): Record<string, unknown> {

@@ -137,6 +137,9 @@ describe('the queue', () => {
     const shown = (await home.mcli('describe', 'run', low)).stdout;
     expect(shown).toMatch(/\nWaiting +Position 2\. Waiting for 4 GPUs: /);
 
+    const listed = (await home.mcli('get', 'runs', low, holder, '-o', 'wide')).stdout;
+    expect(listed).toMatch(/ WAITING\n.* Position 2\. Waiting for 4 GPUs: .*\n.* -\n$/);
+
     const updated = await home.mcli('update', 'run', low, '--priority', 'highest');
     expect(updated.stderr).toMatch(
       /^✔ Updated low-\w+\.\nSet priority to highest\.\ni Queued at position 1\. /,
