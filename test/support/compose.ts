@@ -1,9 +1,9 @@
 /** A compose implementation for tests: the one of this machine, or the distribution's, installed when root runs them. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { installPackage } from './apt.ts';
 
 const exec = promisify(execFile);
-const INSTALL_TIMEOUT_MS = 150_000;
 
 /** The words that start it, or undefined where none is installed and none can be. */
 export async function findCompose(): Promise<readonly string[] | undefined> {
@@ -32,20 +32,17 @@ async function installedCompose(): Promise<readonly string[] | undefined> {
 }
 
 async function installCompose(): Promise<readonly string[] | undefined> {
-  if (process.getuid?.() !== 0) return undefined;
-  const lock = ['-o', 'DPkg::Lock::Timeout=60'];
-  const installed =
-    (await succeeds('apt-get', [...lock, 'update'])) &&
-    (await succeeds('apt-get', [...lock, 'install', '-y', '--no-install-recommends', 'docker-compose']));
-  return installed ? installedCompose() : undefined;
+  try {
+    await installPackage('docker-compose');
+  } catch {
+    return undefined;
+  }
+  return await installedCompose();
 }
 
 async function succeeds(program: string, args: readonly string[]): Promise<boolean> {
   try {
-    await exec(program, args, {
-      timeout: INSTALL_TIMEOUT_MS,
-      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-    });
+    await exec(program, args);
     return true;
   } catch {
     return false;

@@ -11,6 +11,7 @@ import { Transform } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { pack } from 'tar-stream';
+import { installPackage } from './apt.ts';
 import { freePort } from './nats.ts';
 
 const run = promisify(execFile);
@@ -139,11 +140,7 @@ async function install(): Promise<void> {
   try {
     await run('docker-registry', ['--version']);
   } catch {
-    if (process.getuid?.() !== 0)
-      throw new Error('These tests need docker-registry: apt-get install docker-registry');
-    await run('apt-get', ['install', '-y', '-q', 'docker-registry'], {
-      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-    });
+    await installPackage('docker-registry');
   }
 }
 
