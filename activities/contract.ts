@@ -6,7 +6,7 @@ import type { CapacityRequest, Lease } from '../core/cluster.ts';
 import type { RankRef } from '../core/naming.ts';
 import type { Problem } from '../core/run-problem.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
-import type { GrantedLease, NodeReport, Revocation } from '../workflows/messages.ts';
+import type { GrantedLease, NodeReport, Release, Revocation } from '../workflows/messages.ts';
 
 /** One rank of one resumption on its node. */
 export interface RankAssignment extends RankRef {
@@ -88,11 +88,7 @@ export interface ControlActivities {
     readonly held?: Lease;
   }): Promise<void>;
   /** Gives the capacity back, or withdraws the request. */
-  complete(input: {
-    readonly cluster: string;
-    readonly run: string;
-    readonly resumption: number;
-  }): Promise<void>;
+  complete(input: Release & { readonly cluster: string }): Promise<void>;
 }
 
 /** What a cluster tells a run. */

@@ -125,7 +125,7 @@ export function createOrphanKeeper({ docker, logs, temporal, place }: Dependenci
 
   function release(ref: { readonly run: string; readonly resumption: number }): Promise<void> {
     const handle = temporal.workflow.getHandle(clusterWorkflowId(place.cluster));
-    return bounded(() => handle.signal(releaseCapacitySignal, ref));
+    return bounded(() => handle.signal(releaseCapacitySignal, { ...ref, ranToEnd: false }));
   }
 
   function bounded<T>(request: () => Promise<T>): Promise<T> {

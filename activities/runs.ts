@@ -34,13 +34,13 @@ export function createControlActivities({ temporal, clusters }: ControlDependenc
       });
     },
 
-    async complete({ cluster, run, resumption }) {
+    async complete({ cluster, ...release }) {
       await temporal.workflow.signalWithStart(WORKFLOW_TYPES.cluster, {
         workflowId: clusterWorkflowId(cluster),
         taskQueue: CLUSTER_QUEUE,
         args: [emptyCluster(cluster, Date.now())],
         signal: releaseCapacitySignal,
-        signalArgs: [{ run, resumption }],
+        signalArgs: [release],
       });
     },
   };

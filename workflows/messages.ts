@@ -66,8 +66,13 @@ export const leaseRevokedSignal = defineSignal<[Revocation]>('lease-revoked');
 /** `held` restores a lease in a cluster that has lost its memory. */
 export const requestCapacitySignal =
   defineSignal<[request: CapacityRequest, held?: Lease]>('request-capacity');
-export const releaseCapacitySignal =
-  defineSignal<[{ readonly run: string; readonly resumption: number }]>('release-capacity');
+export interface Release {
+  readonly run: string;
+  readonly resumption: number;
+  /** True when the command ended by itself: only then its time says something about the next one's. */
+  readonly ranToEnd: boolean;
+}
+export const releaseCapacitySignal = defineSignal<[Release]>('release-capacity');
 
 export type NodeReport =
   | { readonly type: 'joined'; readonly inventory: NodeInventory }

@@ -228,6 +228,7 @@ class LiveRun {
       cluster: this.resources.cluster,
       run: this.name,
       resumption: this.resumption,
+      ranToEnd: failure === undefined || failure.exitCode !== undefined,
     });
     return { failure };
   }

@@ -210,7 +210,7 @@ async function aCluster(gpusByNode: readonly number[]) {
     terminate: () => handle.terminate('test'),
     view: (page?: QueuePage) => handle.query(clusterViewQuery, page),
     waiting: async () => (await handle.query(clusterViewQuery)).waiting,
-    release: (run: string) => control.complete({ cluster: name, run, resumption: 0 }),
+    release: (run: string) => control.complete({ cluster: name, run, resumption: 0, ranToEnd: true }),
     async grantsOf(run: string, count = 1) {
       await expect.poll(async () => (await heard(run)).grants.length, { timeout: 20_000 }).toBe(count);
       return (await heard(run)).grants;

@@ -1,0 +1,251 @@
+/**
+ * What a cluster workflow keeps: nodes, queue and leases, and what it has to tell the runs. Changed by messages and by
+ * the decisions of the planner; never asks anybody.
+ */
+import type { LeaseNotice } from '../activities/contract.ts';
+import { resumptionKey } from '../core/cluster.ts';
+import type { CapacityRequest, ClusterNode, ClusterSnapshot, Lease } from '../core/cluster.ts';
+import { packCluster, unpackCluster } from '../core/cluster-state.ts';
+import type { PackedCluster } from '../core/cluster-state.ts';
+import { emptyHistory, learn } from '../core/estimates.ts';
+import type { RunTimeHistory } from '../core/estimates.ts';
+import { plan } from '../core/scheduler.ts';
+import type { ClusterView, NodeReport, QueuePage, QueuePosition, Release, Revocation } from './messages.ts';
+
+/** About 500 bytes each: a payload may have 2 MB. */
+const MAX_NOTICES = 1_000;
+/** A look at a run takes the server 5 ms. */
+const MAX_CHECKED_RUNS = 200;
+/** The Web UI is for people. */
+const MAX_SHOWN_NODES = 50;
+
+export class Ledger {
+  changed = true;
+  private readonly cluster: string;
+  private readonly nodes: Map<string, ClusterNode>;
+  private readonly queue: Map<string, CapacityRequest>;
+  private readonly leases: Map<string, Lease>;
+  /** Runs that the last sweep found ended. */
+  private suspects = new Set<string>();
+  /** Runs that got their lease in the pass that is being delivered. */
+  private readonly admitted = new Set<string>();
+  private sweeps = 0;
+  private readonly outbox: LeaseNotice[] = [];
+  private nextFence: number;
+  private readonly history: RunTimeHistory;
+  private waiting: readonly QueuePosition[] = [];
+
+  constructor(packed: PackedCluster) {
+    const state = unpackCluster(packed);
+    this.cluster = state.cluster;
+    this.nodes = new Map(state.nodes.map((node) => [node.node, node]));
+    this.queue = new Map(state.queue.map((request) => [resumptionKey(request), request]));
+    this.leases = new Map(state.leases.map((lease) => [resumptionKey(lease.request), lease]));
+    this.nextFence = state.nextFence;
+    this.history = state.history;
+  }
+
+  request(request: CapacityRequest, held?: Lease): void {
+    this.changed = true;
+    const key = resumptionKey(request);
+    const lease = this.leases.get(key) ?? held;
+    if (!lease) {
+      this.queue.set(key, request);
+      return;
+    }
+    // Asked again: after a lost answer, a reset of the run, a change of its scheduling, or a restart of this cluster.
+    // The same lease is the answer, with what is new in the request.
+    const renewed = { ...lease, request };
+    this.leases.set(key, renewed);
+    this.nextFence = Math.max(this.nextFence, lease.fence + 1);
+    this.outbox.push({ type: 'granted', grant: this.grant(renewed) });
+  }
+
+  release(ref: Release): void {
+    this.changed = true;
+    const key = resumptionKey(ref);
+    this.queue.delete(key);
+    const lease = this.leases.get(key);
+    if (!lease) return;
+    this.leases.delete(key);
+    if (ref.ranToEnd) learn(this.history, lease.request, Date.now() - lease.grantedAt);
+  }
+
+  report(report: NodeReport): void {
+    this.changed = true;
+    if (report.type === 'joined') {
+      const known = this.nodes.get(report.inventory.node);
+      this.nodes.set(report.inventory.node, {
+        ...report.inventory,
+        alive: true,
+        cordoned: known?.cordoned ?? false,
+      });
+      return;
+    }
+    const node = this.nodes.get(report.node);
+    if (!node) return;
+    switch (report.type) {
+      case 'lost':
+        this.nodes.set(node.node, { ...node, alive: false });
+        this.revokeAll(node.node, 'NodeLost', `Node ${node.node} no longer answers.`);
+        break;
+      case 'cordoned':
+      case 'uncordoned':
+        this.nodes.set(node.node, { ...node, cordoned: report.type === 'cordoned' });
+        break;
+      case 'drained':
+        this.nodes.set(node.node, { ...node, cordoned: true });
+        this.revokeAll(node.node, 'Preempted', `Node ${node.node} is being drained.`);
+        break;
+      case 'deleted':
+        this.nodes.delete(node.node);
+        this.revokeAll(node.node, 'NodeLost', `Node ${node.node} was deleted.`);
+        break;
+    }
+  }
+
+  private revokeAll(node: string, type: Revocation['type'], message: string): void {
+    for (const [key, lease] of this.leases) {
+      if (lease.ranks.some((rank) => rank.node === node)) this.revoke(key, lease, { type, message, node });
+    }
+  }
+
+  /** Some of the runs that hold or want capacity; in turn, so that every sweep costs the same and all are looked at. */
+  runsToCheck(): string[] {
+    const held = [...this.leases.values()].map(({ request }) => request.run);
+    const queued = [...this.queue.values()].map(({ run }) => run);
+    this.sweeps += 1;
+    return [...new Set([...this.suspects, ...turn(held, this.sweeps), ...turn(queued, this.sweeps)])];
+  }
+
+  /** Frees what runs still hold that have ended without a word, once their agents had the time to clear up. */
+  sweep(endedRuns: readonly string[]): void {
+    this.forget(endedRuns.filter((run) => this.suspects.has(run)));
+    this.suspects = new Set(endedRuns);
+  }
+
+  /** Takes back the leases of this pass that found nobody: their runs have ended, and never started a container. */
+  takeBack(goneRuns: readonly string[]): void {
+    this.forget(goneRuns.filter((run) => this.admitted.has(run)));
+    this.admitted.clear();
+  }
+
+  private forget(endedRuns: readonly string[]): void {
+    if (endedRuns.length === 0) return;
+    const ended = new Set(endedRuns);
+    const leased = [...this.leases.values()].map(({ request }) => request);
+    for (const request of [...leased, ...this.queue.values()]) {
+      if (ended.has(request.run)) this.release({ ...request, ranToEnd: false });
+    }
+  }
+
+  /** One planning pass; answers with what the runs must hear. */
+  plan(now: number): LeaseNotice[] {
+    this.changed = false;
+    const decisions = plan(this.snapshot(), now, this.history);
+    for (const decision of decisions) {
+      if (decision.type === 'ADMIT') this.admit(decision.request, decision.ranks, now);
+      if (decision.type === 'PREEMPT') {
+        const lease = this.leases.get(resumptionKey(decision));
+        if (lease) {
+          const message = `Gave way to ${decision.inFavourOf}, which has a higher priority.`;
+          this.revoke(
+            resumptionKey(decision),
+            { ...lease, revokedFor: decision.inFavourOf },
+            { type: 'Preempted', message },
+          );
+        }
+      }
+    }
+    this.waiting = decisions.filter((decision) => decision.type === 'WAIT');
+    return this.outbox.splice(0, MAX_NOTICES);
+  }
+
+  hasNotices(): boolean {
+    return this.outbox.length > 0;
+  }
+
+  isIdle(): boolean {
+    return this.queue.size === 0 && this.leases.size === 0;
+  }
+
+  queuePosition(run: string): QueuePosition | null {
+    return this.waiting.find((waiting) => waiting.run === run) ?? null;
+  }
+
+  allNodes(): ClusterNode[] {
+    return [...this.nodes.values()];
+  }
+
+  view({ from, count }: QueuePage = { from: 0, count: Infinity }): ClusterView {
+    const snapshot = this.snapshot();
+    const queue = snapshot.queue.slice(from, from + count);
+    const waiting = this.waiting.slice(from, from + count);
+    const queued = snapshot.queue.length;
+    return from === 0
+      ? { snapshot: { ...snapshot, queue }, waiting, history: this.history, queued }
+      : { snapshot: { ...snapshot, nodes: [], leases: [], queue }, waiting, history: emptyHistory(), queued };
+  }
+
+  state(): PackedCluster {
+    return packCluster({
+      ...this.snapshot(),
+      nextFence: this.nextFence,
+      fresh: false,
+      history: this.history,
+    });
+  }
+
+  details(): string {
+    const used = new Map<string, number>();
+    for (const { ranks } of this.leases.values()) {
+      for (const { node, gpuIds } of ranks) used.set(node, (used.get(node) ?? 0) + gpuIds.length);
+    }
+    const rows = this.allNodes()
+      .slice(0, MAX_SHOWN_NODES)
+      .map((node) => {
+        const state = node.alive ? (node.cordoned ? 'cordoned' : 'alive') : 'lost';
+        const gpus = `${used.get(node.node) ?? 0} / ${node.gpus}`;
+        return `| ${node.node} | ${state} | ${node.gpuType ?? 'cpu'} | ${gpus} |`;
+      });
+    return [
+      `### ${this.leases.size} runs hold capacity, ${this.queue.size} wait`,
+      ['| node | state | type | GPUs used |', '|---|---|---|---|', ...rows].join('\n'),
+    ].join('\n\n');
+  }
+
+  private snapshot(): ClusterSnapshot {
+    return {
+      cluster: this.cluster,
+      nodes: this.allNodes(),
+      queue: [...this.queue.values()],
+      leases: [...this.leases.values()],
+    };
+  }
+
+  private admit(request: CapacityRequest, ranks: Lease['ranks'], now: number): void {
+    const lease: Lease = { request, ranks, fence: this.nextFence, grantedAt: now };
+    this.nextFence += 1;
+    this.queue.delete(resumptionKey(request));
+    this.leases.set(resumptionKey(request), lease);
+    this.admitted.add(request.run);
+    this.outbox.push({ type: 'granted', grant: this.grant(lease) });
+  }
+
+  private grant(lease: Lease): { lease: Lease; masterAddress: string } {
+    const first = lease.ranks[0];
+    return { lease, masterAddress: (first && this.nodes.get(first.node)?.address) ?? '127.0.0.1' };
+  }
+
+  private revoke(key: string, lease: Lease, why: Pick<Revocation, 'type' | 'message' | 'node'>): void {
+    this.leases.set(key, lease);
+    const { run, resumption } = lease.request;
+    this.outbox.push({ type: 'revoked', revocation: { run, resumption, fence: lease.fence, ...why } });
+  }
+}
+
+/** Of a long list, the share that is due. */
+function turn(runs: readonly string[], sweep: number): readonly string[] {
+  const from = (sweep * MAX_CHECKED_RUNS) % Math.max(1, runs.length);
+  return runs.length <= MAX_CHECKED_RUNS ? runs : [...runs, ...runs].slice(from, from + MAX_CHECKED_RUNS);
+}
