@@ -243,7 +243,7 @@ function* fullestFirst(pool: Pool, demand: Demand): Generator<Bay> {
   }
 }
 
-export function takesNewRuns(node: ClusterNode): boolean {
+function takesNewRuns(node: ClusterNode): boolean {
   return node.alive && !node.cordoned;
 }
 
