@@ -54,8 +54,8 @@ export interface Pool {
   readonly name: string | null;
   /** Bays of nodes that take new runs, by node name. */
   readonly bays: Bay[];
-  /** `levels[n]`: indices of the bays with n free units, ascending. */
-  readonly levels: number[][];
+  /** Indices of the bays, the fullest first, bays that are as full by node name. */
+  readonly byFree: number[];
   readonly tenants: Tenant[];
   readonly index: Map<Bay, number>;
   readonly byName: Map<string, Bay>;
@@ -94,7 +94,7 @@ export class Capacity {
     const pool = this.pools.get(demand.pool);
     if (pool === undefined || demand.size > pool.free) return undefined;
     const found: Bay[] = [];
-    for (const bay of fullestFirst(pool, demand)) {
+    for (const bay of roomyBays(pool, demand)) {
       if (bay.reservations.length > 0 && this.#leastFree(bay, endsAt) < demand.units) continue;
       found.push(bay);
       if (found.length === demand.nodes) return found;
@@ -114,7 +114,7 @@ export class Capacity {
         bay.takenIds.push(gpuIds);
         bay.holds.push({ tenant, units: demand.units });
         bay.timeline = undefined;
-        moveLevel(pool, bay, bay.free - demand.units);
+        setFree(pool, bay, bay.free - demand.units);
         return { node: bay.node.node, gpuIds };
       });
   }
@@ -221,25 +221,22 @@ export function baysFor(pool: Pool, demand: Demand): readonly Bay[] {
 
 /** Whether the demand fits now, reservations or not. */
 export function fitsNow(pool: Pool, demand: Demand): boolean {
-  if (demand.size > pool.free) return false;
-  let missing = demand.nodes;
-  for (const bay of fullestFirst(pool, demand)) {
-    if (bay.free >= demand.units && (missing -= 1) === 0) return true;
+  if (demand.nodeNames.length === 0) {
+    return pool.byFree.length - firstWith(pool, demand.units, 0) >= demand.nodes;
   }
-  return false;
+  return baysFor(pool, demand).filter((bay) => bay.free >= demand.units).length >= demand.nodes;
 }
 
-function* fullestFirst(pool: Pool, demand: Demand): Generator<Bay> {
+/** Bays with room enough now, the fullest first. */
+function* roomyBays(pool: Pool, demand: Demand): Generator<Bay> {
   if (demand.nodeNames.length > 0) {
     const bays = baysFor(pool, demand).filter((bay) => bay.free >= demand.units);
     yield* bays.toSorted((a, b) => a.free - b.free);
     return;
   }
-  for (let level = demand.units; level < pool.levels.length; level++) {
-    for (const index of pool.levels[level] ?? []) {
-      const bay = pool.bays[index];
-      if (bay !== undefined) yield bay;
-    }
+  for (let at = firstWith(pool, demand.units, 0); at < pool.byFree.length; at++) {
+    const bay = pool.bays[pool.byFree[at] ?? -1];
+    if (bay !== undefined) yield bay;
   }
 }
 
@@ -268,9 +265,10 @@ function poolsOf(snapshot: ClusterSnapshot): Map<string | null, Pool> {
     for (const [index, bay] of pool.bays.entries()) {
       bay.free = Math.max(0, bay.free);
       pool.free += bay.free;
-      (pool.levels[bay.free] ??= []).push(index);
+      pool.byFree.push(index);
     }
-    for (let level = 0; level < pool.levels.length; level++) pool.levels[level] ??= [];
+    // Stable: the bays are listed by node name.
+    pool.byFree.sort((a, b) => (pool.bays[a]?.free ?? 0) - (pool.bays[b]?.free ?? 0));
   }
   return pools;
 }
@@ -284,7 +282,7 @@ function addBay(
 ): Bay {
   let pool = pools.get(name);
   if (pool === undefined) {
-    pool = { name, bays: [], levels: [], tenants: [], index: new Map(), byName: new Map(), free: 0 };
+    pool = { name, bays: [], byFree: [], tenants: [], index: new Map(), byName: new Map(), free: 0 };
     pools.set(name, pool);
   }
   const bay: Bay = {
@@ -300,7 +298,6 @@ function addBay(
     pool.index.set(bay, pool.bays.length);
     pool.byName.set(node.node, bay);
     pool.bays.push(bay);
-    pool.levels[capacity] ??= [];
   }
   return bay;
 }
@@ -332,23 +329,25 @@ function settle(
   pool?.tenants.push(tenant);
 }
 
-function moveLevel(pool: Pool, bay: Bay, free: number): void {
+/** Keeps `byFree` in order when a bay gets fuller or emptier. */
+function setFree(pool: Pool, bay: Bay, free: number): void {
   const index = pool.index.get(bay);
   if (index === undefined) return;
-  const from = pool.levels[bay.free];
-  from?.splice(lowerBound(from, index), 1);
+  pool.byFree.splice(firstWith(pool, bay.free, index), 1);
   pool.free += free - bay.free;
   bay.free = free;
-  const to = (pool.levels[free] ??= []);
-  to.splice(lowerBound(to, index), 0, index);
+  pool.byFree.splice(firstWith(pool, free, index), 0, index);
 }
 
-function lowerBound(sorted: readonly number[], value: number): number {
+/** Where in `byFree` the bays begin that have `free` units or more and, of those with as many, come from `index` on. */
+function firstWith(pool: Pool, free: number, index: number): number {
   let low = 0;
-  let high = sorted.length;
+  let high = pool.byFree.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if ((sorted[middle] ?? 0) < value) low = middle + 1;
+    const other = pool.byFree[middle] ?? 0;
+    const otherFree = pool.bays[other]?.free ?? 0;
+    if (otherFree < free || (otherFree === free && other < index)) low = middle + 1;
     else high = middle;
   }
   return low;
@@ -356,10 +355,11 @@ function lowerBound(sorted: readonly number[], value: number): number {
 
 /** The lowest free GPU ids of the bay. */
 function freeIds(bay: Bay, units: number): number[] {
-  const taken = new Set(bay.takenIds.flat());
+  const taken = new Uint8Array(bay.capacity);
+  for (const ids of bay.takenIds) for (const id of ids) taken[id] = 1;
   const ids: number[] = [];
   for (let id = 0; id < bay.capacity && ids.length < units; id++) {
-    if (!taken.has(id)) ids.push(id);
+    if (taken[id] === 0) ids.push(id);
   }
   return ids;
 }
