@@ -24,5 +24,15 @@ export function plan(
   policy: Policy = PRODUCT_POLICY,
 ): Decision[] {
   const planning = new Planning(snapshot, now, history, policy);
-  return [...planning.admissions, ...planning.preemptions, ...describeWaits(planning)];
+  const started: readonly Decision[] = planning.admissions;
+  return started.concat(planning.preemptions, describeWaits(planning));
+}
+
+/** The part of a plan that changes something; spares the forecasts for those who wait. */
+export function decide(
+  snapshot: ClusterSnapshot,
+  now: number,
+  history: RunTimeHistory,
+): { readonly admissions: readonly Admit[]; readonly preemptions: readonly Preempt[] } {
+  return new Planning(snapshot, now, history, PRODUCT_POLICY);
 }
