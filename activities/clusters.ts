@@ -1,8 +1,9 @@
 /** Activities of the cluster worker: what clusters and nodes say to runs and to each other. */
 import { WorkflowNotFoundError } from '@temporalio/client';
 import type { Client } from '@temporalio/client';
-import { emptyCluster } from '../core/cluster-state.ts';
+import { emptyCluster, unpackCluster } from '../core/cluster-state.ts';
 import { CLUSTER_QUEUE, clusterWorkflowId, nodeWorkflowId, WORKFLOW_TYPES } from '../core/naming.ts';
+import { decide } from '../core/scheduler.ts';
 import {
   announceNodeSignal,
   clusterRestartedSignal,
@@ -17,6 +18,15 @@ const CONCURRENCY = 20;
 
 export function createClusterActivities({ temporal }: { readonly temporal: Client }): ClusterActivities {
   return {
+    plan: ({ cluster, now }) => {
+      const { history, ...snapshot } = unpackCluster(cluster);
+      const { admissions, preemptions } = decide(snapshot, now, history);
+      return Promise.resolve({
+        admissions: admissions.map(({ request: { run, resumption }, ranks }) => ({ run, resumption, ranks })),
+        preemptions: preemptions.map(({ run, resumption, inFavourOf }) => ({ run, resumption, inFavourOf })),
+      });
+    },
+
     async 'notify-runs'({ notices }) {
       const gone = await mapLimited(notices, async (notice) => {
         const reached = await notify(temporal, notice);
@@ -44,7 +54,7 @@ export function createClusterActivities({ temporal }: { readonly temporal: Clien
         const signal = nodes.includes(id) ? announceNodeSignal : clusterRestartedSignal;
         await unlessGone(temporal.workflow.getHandle(id).signal(signal));
       });
-      return nodes.length + runs.length;
+      return runs.length;
     },
 
     async 'report-node'({ cluster, report }) {

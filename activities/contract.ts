@@ -2,7 +2,8 @@
  * What the run, cluster and node workflows ask of the outside world, as types: the workflows import nothing else of
  * this folder. The names are what people read in the history and in the Web UI.
  */
-import type { CapacityRequest, Lease } from '../core/cluster.ts';
+import type { CapacityRequest, Lease, RankPlacement } from '../core/cluster.ts';
+import type { PackedCluster } from '../core/cluster-state.ts';
 import type { RankRef } from '../core/naming.ts';
 import type { Problem } from '../core/run-problem.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
@@ -96,13 +97,32 @@ export type LeaseNotice =
   | { readonly type: 'granted'; readonly grant: GrantedLease }
   | { readonly type: 'revoked'; readonly revocation: Revocation };
 
+/** Who gets capacity and who gives way, by name: what the planner decided. */
+export interface Plan {
+  readonly admissions: readonly {
+    readonly run: string;
+    readonly resumption: number;
+    readonly ranks: readonly RankPlacement[];
+  }[];
+  readonly preemptions: readonly {
+    readonly run: string;
+    readonly resumption: number;
+    readonly inFavourOf: string;
+  }[];
+}
+
 /** Served by the cluster worker. */
 export interface ClusterActivities {
+  /**
+   * What to do at `now` (epoch milliseconds). A local activity, so that the answer is recorded: a cluster that is years
+   * old goes on under every later planner.
+   */
+  plan(input: { readonly cluster: PackedCluster; readonly now: number }): Promise<Plan>;
   /** Signals the runs, many at once; answers with those that no longer exist. */
   'notify-runs'(input: { readonly notices: readonly LeaseNotice[] }): Promise<readonly string[]>;
   /** Of the runs named, those that have ended without giving their capacity back. */
   'find-ended-runs'(input: { readonly runs: readonly string[] }): Promise<readonly string[]>;
-  /** Asks nodes and runs of a cluster that has lost its memory to tell it again; answers with how many. */
+  /** Asks nodes and runs of a cluster that has lost its memory to tell it again; answers with how many runs. */
   recall(input: { readonly cluster: string }): Promise<number>;
   /** Tells the cluster that a node is there or is lost; the first node of a cluster starts its workflow. */
   'report-node'(input: { readonly cluster: string; readonly report: NodeReport }): Promise<void>;

@@ -1,14 +1,17 @@
 /**
  * A cluster: a priority semaphore over its GPUs, around the pure planner of `core/scheduler.ts`. Handlers only change
- * the state; one planning pass answers all signals of a wake-up, and one activity delivers all its grants.
+ * the state; one plan answers all signals of a wake-up, and one activity delivers all its grants. The plan is recorded
+ * in the history, so that a later planner does not have to decide as an earlier one did.
  */
 import {
   allHandlersFinished,
   condition,
   continueAsNew,
   proxyActivities,
+  proxyLocalActivities,
   setCurrentDetails,
   setHandler,
+  sleep,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { ClusterActivities } from '../activities/contract.ts';
@@ -28,6 +31,9 @@ const MAX_HISTORY_EVENTS = 1_000;
 /** A terminated run never gives its capacity back by itself; its agent does, and after two sweeps this cluster. */
 const SWEEP_INTERVAL_MS = 30_000;
 
+/** Runs answer in a second or two; a busy server may take longer. */
+const RECALL_MS = 10_000;
+
 export async function cluster(initial: PackedCluster): Promise<void> {
   const ledger = new Ledger(initial);
   setHandler(requestCapacitySignal, (request, held) => ledger.request(request, held));
@@ -40,10 +46,14 @@ export async function cluster(initial: PackedCluster): Promise<void> {
     startToCloseTimeout: '60s',
     retry: { initialInterval: '1s', maximumInterval: '10s' },
   });
+  const planner = proxyLocalActivities<Pick<ClusterActivities, 'plan'>>({ startToCloseTimeout: '30s' });
   const mustContinue = (): boolean =>
     workflowInfo().continueAsNewSuggested || workflowInfo().historyLength > MAX_HISTORY_EVENTS;
 
-  if (initial.fresh) await activities.recall({ cluster: initial.cluster });
+  if (initial.fresh && (await activities.recall({ cluster: initial.cluster })) > 0) {
+    // What is held must be known before anything is given out.
+    await sleep(RECALL_MS, { summary: 'Waiting for nodes and runs to tell what they hold' });
+  }
   let nextSweepAt = Date.now() + SWEEP_INTERVAL_MS;
   while (!mustContinue() || ledger.hasNotices()) {
     // An idle cluster sets no timer, so that it costs no history.
@@ -53,7 +63,13 @@ export async function cluster(initial: PackedCluster): Promise<void> {
       nextSweepAt = Date.now() + SWEEP_INTERVAL_MS;
       ledger.sweep(await activities['find-ended-runs']({ runs: ledger.runsToCheck() }));
     }
-    const notices = ledger.plan(Date.now());
+    const { needsPlan } = ledger;
+    ledger.changed = false;
+    if (needsPlan) {
+      const now = Date.now();
+      ledger.carryOut(await planner.plan({ cluster: ledger.state(), now }), now);
+    }
+    const notices = ledger.takeNotices();
     setCurrentDetails(ledger.details());
     if (notices.length > 0) ledger.takeBack(await activities['notify-runs']({ notices }));
   }

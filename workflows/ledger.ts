@@ -2,9 +2,9 @@
  * What a cluster workflow keeps: nodes, queue and leases, and what it has to tell the runs. Changed by messages and by
  * the decisions of the planner; never asks anybody.
  */
-import type { LeaseNotice } from '../activities/contract.ts';
+import type { LeaseNotice, Plan } from '../activities/contract.ts';
 import { resumptionKey } from '../core/cluster.ts';
-import type { CapacityRequest, ClusterNode, ClusterSnapshot, Lease } from '../core/cluster.ts';
+import type { CapacityRequest, ClusterNode, ClusterSnapshot, Lease, RankPlacement } from '../core/cluster.ts';
 import { packCluster, unpackCluster } from '../core/cluster-state.ts';
 import type { PackedCluster } from '../core/cluster-state.ts';
 import { emptyHistory, learn } from '../core/estimates.ts';
@@ -20,7 +20,10 @@ const MAX_CHECKED_RUNS = 200;
 const MAX_SHOWN_NODES = 50;
 
 export class Ledger {
+  /** True when something has happened since the last plan. */
   changed = true;
+  /** Grows with every change. */
+  private version = 0;
   private readonly cluster: string;
   private readonly nodes: Map<string, ClusterNode>;
   private readonly queue: Map<string, CapacityRequest>;
@@ -33,7 +36,7 @@ export class Ledger {
   private readonly outbox: LeaseNotice[] = [];
   private nextFence: number;
   private readonly history: RunTimeHistory;
-  private waiting: readonly QueuePosition[] = [];
+  private waiting: { readonly version: number; readonly waits: readonly QueuePosition[] } | undefined;
 
   constructor(packed: PackedCluster) {
     const state = unpackCluster(packed);
@@ -46,7 +49,7 @@ export class Ledger {
   }
 
   request(request: CapacityRequest, held?: Lease): void {
-    this.changed = true;
+    this.touch();
     const key = resumptionKey(request);
     const lease = this.leases.get(key) ?? held;
     if (!lease) {
@@ -62,7 +65,7 @@ export class Ledger {
   }
 
   release(ref: Release): void {
-    this.changed = true;
+    this.touch();
     const key = resumptionKey(ref);
     this.queue.delete(key);
     const lease = this.leases.get(key);
@@ -72,7 +75,7 @@ export class Ledger {
   }
 
   report(report: NodeReport): void {
-    this.changed = true;
+    this.touch();
     if (report.type === 'joined') {
       const known = this.nodes.get(report.inventory.node);
       this.nodes.set(report.inventory.node, {
@@ -139,25 +142,38 @@ export class Ledger {
     }
   }
 
-  /** One planning pass; answers with what the runs must hear. */
-  plan(now: number): LeaseNotice[] {
-    this.changed = false;
-    const decisions = plan(this.snapshot(), now, this.history);
-    for (const decision of decisions) {
-      if (decision.type === 'ADMIT') this.admit(decision.request, decision.ranks, now);
-      if (decision.type === 'PREEMPT') {
-        const lease = this.leases.get(resumptionKey(decision));
-        if (lease) {
-          const message = `Gave way to ${decision.inFavourOf}, which has a higher priority.`;
-          this.revoke(
-            resumptionKey(decision),
-            { ...lease, revokedFor: decision.inFavourOf },
-            { type: 'Preempted', message },
-          );
-        }
+  /** True when a planner could find something to do. */
+  get needsPlan(): boolean {
+    return this.changed && this.queue.size > 0;
+  }
+
+  /** Carries out a plan, as far as it still fits: messages may have come while it was made. */
+  carryOut({ admissions, preemptions }: Plan, now: number): void {
+    const held = new Set([...this.leases.values()].flatMap(({ ranks }) => ranks.flatMap(gpusOf)));
+    for (const { run, resumption, ranks } of admissions) {
+      const request = this.queue.get(resumptionKey({ run, resumption }));
+      const gpus = ranks.flatMap(gpusOf);
+      const stillFits =
+        ranks.every(({ node }) => this.isInService(node)) && !gpus.some((gpu) => held.has(gpu));
+      if (!request || !stillFits) {
+        this.touch();
+        continue;
       }
+      for (const gpu of gpus) held.add(gpu);
+      this.admit(request, ranks, now);
     }
-    this.waiting = decisions.filter((decision) => decision.type === 'WAIT');
+    for (const preemption of preemptions) {
+      const key = resumptionKey(preemption);
+      const lease = this.leases.get(key);
+      if (!lease) continue;
+      const { inFavourOf } = preemption;
+      const message = `Gave way to ${inFavourOf}, which has a higher priority.`;
+      this.revoke(key, { ...lease, revokedFor: inFavourOf }, { type: 'Preempted', message });
+    }
+  }
+
+  /** What the runs must hear next. */
+  takeNotices(): LeaseNotice[] {
     return this.outbox.splice(0, MAX_NOTICES);
   }
 
@@ -170,7 +186,7 @@ export class Ledger {
   }
 
   queuePosition(run: string): QueuePosition | null {
-    return this.waiting.find((waiting) => waiting.run === run) ?? null;
+    return this.waits().find((waiting) => waiting.run === run) ?? null;
   }
 
   allNodes(): ClusterNode[] {
@@ -180,7 +196,7 @@ export class Ledger {
   view({ from, count }: QueuePage = { from: 0, count: Infinity }): ClusterView {
     const snapshot = this.snapshot();
     const queue = snapshot.queue.slice(from, from + count);
-    const waiting = this.waiting.slice(from, from + count);
+    const waiting = this.waits().slice(from, from + count);
     const queued = snapshot.queue.length;
     return from === 0
       ? { snapshot: { ...snapshot, queue }, waiting, history: this.history, queued }
@@ -214,6 +230,20 @@ export class Ledger {
     ].join('\n\n');
   }
 
+  /** Why each queued run waits. Made only when somebody asks, and not part of what is replayed. */
+  private waits(): readonly QueuePosition[] {
+    if (this.waiting?.version === this.version) return this.waiting.waits;
+    const decisions = plan(this.snapshot(), Date.now(), this.history);
+    const waits = decisions.filter((decision) => decision.type === 'WAIT');
+    this.waiting = { version: this.version, waits };
+    return waits;
+  }
+
+  private isInService(node: string): boolean {
+    const known = this.nodes.get(node);
+    return known !== undefined && known.alive && !known.cordoned;
+  }
+
   private snapshot(): ClusterSnapshot {
     return {
       cluster: this.cluster,
@@ -237,12 +267,19 @@ export class Ledger {
     return { lease, masterAddress: (first && this.nodes.get(first.node)?.address) ?? '127.0.0.1' };
   }
 
+  private touch(): void {
+    this.changed = true;
+    this.version += 1;
+  }
+
   private revoke(key: string, lease: Lease, why: Pick<Revocation, 'type' | 'message' | 'node'>): void {
     this.leases.set(key, lease);
     const { run, resumption } = lease.request;
     this.outbox.push({ type: 'revoked', revocation: { run, resumption, fence: lease.fence, ...why } });
   }
 }
+
+const gpusOf = ({ node, gpuIds }: RankPlacement): string[] => gpuIds.map((gpu) => `${node}/${gpu}`);
 
 /** Of a long list, the share that is due. */
 function turn(runs: readonly string[], sweep: number): readonly string[] {
