@@ -266,7 +266,9 @@ async function unlessAlready(statusCode: number, request: Limited<unknown>): Pro
 function asDockerError(error: unknown): unknown {
   if (!(error instanceof Error) || error.name === 'AbortError') return error;
   const { statusCode, json } = error as { statusCode?: number; json?: { message?: string } };
-  return new DockerError(json?.message ?? error.message.trim(), statusCode, error);
+  // dockerode puts the status in front of the daemon's words where an answer is a stream.
+  const words = json?.message ?? error.message.replace(/^\(HTTP code \d+\) [a-z -]+? - /, '').trim();
+  return new DockerError(words, statusCode, error);
 }
 
 async function* jsonLines(stream: Readable, signal: AbortSignal): AsyncIterable<PullEvent> {
