@@ -101,12 +101,18 @@ class Interruptions {
   final = false;
   readonly lostNodes = new Set<string>();
   resumption = 0;
+  /** Called when a live resumption is interrupted. */
+  onInterrupt: (cause: RunFailure) => void = () => undefined;
   private scope: CancellationScope | undefined;
 
   interrupt(cause: RunFailure): void {
-    if (cause.type === 'StoppedByUser' || cause.type === 'MaxDuration') this.final = true;
-    this.cause ??= cause;
-    this.scope?.cancel();
+    const isFinal = cause.type === 'StoppedByUser' || cause.type === 'MaxDuration';
+    // Whoever stops a run that is giving way ends it.
+    if (this.cause === undefined || (isFinal && !this.final)) this.cause = cause;
+    this.final ||= isFinal;
+    if (!this.scope) return;
+    this.scope.cancel();
+    this.onInterrupt(this.cause);
   }
 
   revoke({ resumption, type, node, message }: Revocation): void {
@@ -120,14 +126,17 @@ class Interruptions {
     this.resumption = resumption;
     this.scope = new CancellationScope();
     if (this.cause) this.scope.cancel();
-    await this.scope.run(body);
+    try {
+      await this.scope.run(body);
+    } finally {
+      this.scope = undefined;
+    }
   }
 
   /** Forgets what ended the last resumption, so that the next can live. */
   clear(): void {
     this.cause = undefined;
     this.lostNodes.clear();
-    this.scope = undefined;
   }
 }
 
@@ -145,6 +154,7 @@ class LiveRun {
   private resumption = 0;
   private startedAt: Date | undefined;
   private lease: Lease | undefined;
+  private terminating = false;
   private scheduling: SchedulingRequest;
   /** True from the request for capacity to its release: the cluster knows of this resumption. */
   private registered = false;
@@ -164,6 +174,9 @@ class LiveRun {
     this.interruptions = interruptions;
     this.grants = grants;
     this.scheduling = input.spec.scheduling;
+    interruptions.onInterrupt = (cause) => {
+      if (this.lease) this.terminate(cause);
+    };
   }
 
   async changeScheduling(change: SchedulingChange): Promise<SchedulingRequest> {
@@ -205,6 +218,7 @@ class LiveRun {
   private async resume(): Promise<Ending> {
     let gang: Gang | undefined;
     let failure: RunFailure | undefined;
+    this.terminating = false;
     try {
       await this.interruptions.guard(this.resumption, async () => {
         gang = await this.waitForCapacity();
@@ -219,7 +233,7 @@ class LiveRun {
       failure = this.interruptions.cause ?? failureOf(error);
     }
     if (gang) {
-      this.show('TERMINATING', failure);
+      this.terminate(failure);
       await removeContainers(gang, (node) => this.interruptions.lostNodes.has(node));
     }
     this.registered = false;
@@ -231,6 +245,13 @@ class LiveRun {
       ranToEnd: failure === undefined || failure.exitCode !== undefined,
     });
     return { failure };
+  }
+
+  /** Shown from the order on, and not only when the containers have obeyed it. */
+  private terminate(failure: RunFailure | undefined): void {
+    if (this.terminating) return;
+    this.terminating = true;
+    this.show('TERMINATING', failure);
   }
 
   private async waitForCapacity(): Promise<Gang> {

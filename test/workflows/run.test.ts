@@ -113,6 +113,7 @@ describe('a run', () => {
     });
     expect(run).toMatchObject({ status: 'STOPPED', reason: 'StoppedByUser' });
     expect(world.calls.slice(-3)).toEqual(['stopped 0/0', 'remove-container 0/0', 'complete 0']);
+    expect(run.lifecycle.map(({ status }) => status).slice(-2)).toEqual(['TERMINATING', 'STOPPED']);
   });
 
   it('treats a cancelled workflow as a stop', async () => {
