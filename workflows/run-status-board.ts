@@ -66,13 +66,17 @@ export function showStatus(change: StatusChange, extra: readonly SearchAttribute
     [
       `### ${displayStatus(change.status)}${change.reason ? ` (${change.reason})` : ''}`,
       change.message,
-      `| resumption | nodes | GPUs |\n|---|---|---|\n| ${change.resumption} | ${nodes.join(', ') || '-'} | ${gpusOf(change.lease)} |`,
+      `Resumption ${change.resumption} on ${gpusOf(change.lease)}`,
       `Logs: \`mcli logs ${change.run}\` · Details: \`mcli describe run ${change.run}\` · Stop: \`mcli stop run ${change.run}\``,
     ].join('\n\n'),
   );
 }
 
 function gpusOf(lease: Lease | undefined): string {
-  if (!lease) return '-';
-  return lease.ranks.map(({ node, gpuIds }) => `${node}: ${gpuIds.join(' ') || 'CPU slot'}`).join('; ');
+  if (!lease) return 'no node yet';
+  return lease.ranks
+    .map(({ node, gpuIds }) =>
+      gpuIds.length > 0 ? `${node} (GPUs ${gpuIds.join(', ')})` : `${node} (CPU slot)`,
+    )
+    .join(', ');
 }
