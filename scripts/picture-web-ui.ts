@@ -6,6 +6,8 @@ import { chromium } from 'playwright-core';
 import { NAMESPACE } from '../core/naming.ts';
 import { ensureStack } from '../stack/local-stack.ts';
 
+const SETTLE_MS = 4_000;
+
 const [run, file] = process.argv.slice(2);
 if (run === undefined || file === undefined) {
   console.error('✗ usage: node scripts/picture-web-ui.ts RUN FILE');
@@ -22,8 +24,10 @@ try {
   // The timeline shows the summaries of the activities; it is drawn last.
   await page.getByText('wait-for-capacity').first().waitFor();
   await page.screenshot({ path: file });
+  // A click that comes before the page is at rest is lost.
+  await page.waitForTimeout(SETTLE_MS);
   await page.getByText('User Metadata').first().click();
-  await page.getByText('mcli logs').first().waitFor();
+  await page.waitForTimeout(SETTLE_MS);
   await page.screenshot({ path: file.replace(/\.png$/, '-details.png') });
 } finally {
   await browser.close();
