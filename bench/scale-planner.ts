@@ -2,28 +2,35 @@
  * The planner under load: one full cluster with 10,000 runs waiting, and 15,000 runs through 30 queues in virtual time.
  * Everything random comes from a fixed seed.
  */
-import { pathToFileURL } from 'node:url';
 import { emptyHistory, learn } from '../core/estimates.ts';
 import type { CapacityRequest, ClusterNode, ClusterSnapshot, Lease } from '../core/cluster.ts';
 import { DUE_DATE } from '../core/policy.ts';
 import { PRIORITIES } from '../core/priority.ts';
-import { plan } from '../core/scheduler.ts';
+import { decide, plan } from '../core/scheduler.ts';
 import { replay } from './schedule/replay.ts';
 import type { TraceJob } from './schedule/traces.ts';
 
 const HOUR_MS = 3_600_000;
 const NOW = 1_000 * HOUR_MS;
 
-export interface PlannerScale {
-  /** Milliseconds of one `plan()` call; each frees some GPUs, so that runs start. */
-  readonly cycleMs: { readonly p50: number; readonly p99: number; readonly max: number };
+interface PlannerScale {
+  /** One `decide()`: who starts and who gives way, all that a cluster does for a cycle. */
+  readonly decideMs: Spread;
+  /** One `plan()` of the same cycle: also what every run that waits is told. Made only when somebody asks. */
+  readonly planMs: Spread;
   readonly cycles: number;
   readonly admitted: number;
   /** Seconds of real time for all runs of all queues. */
   readonly queuesSecs: number;
 }
 
-export function measurePlanner(cycles = 200): PlannerScale {
+interface Spread {
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
+function measurePlanner(cycles: number): PlannerScale {
   return { ...measureCycles(cycles), queuesSecs: measureQueues() };
 }
 
@@ -38,18 +45,22 @@ function measureCycles(cycles: number): Omit<PlannerScale, 'queuesSecs'> {
   let leases: Lease[] = [];
   let now = NOW;
   let admitted = 0;
-  const times: number[] = [];
+  const decideMs: number[] = [];
+  const planMs: number[] = [];
   // The first cycles fill the cluster and warm the code up; they are not counted.
   for (let cycle = -FILLING; cycle < cycles; cycle++) {
     while (queue.length < 10_000) queue.push(next(now));
     const snapshot: ClusterSnapshot = { cluster: 'scale', nodes, queue, leases };
     const began = performance.now();
-    const decisions = plan(snapshot, now, history);
-    if (cycle >= 0) times.push(performance.now() - began);
+    const { admissions } = decide(snapshot, now, history);
+    const decided = performance.now();
+    plan(snapshot, now, history);
+    if (cycle >= 0) {
+      decideMs.push(decided - began);
+      planMs.push(performance.now() - decided);
+    }
     const started = new Set<CapacityRequest>();
-    for (const decision of decisions) {
-      if (decision.type !== 'ADMIT') continue;
-      const { request, ranks } = decision;
+    for (const { request, ranks } of admissions) {
       started.add(request);
       leases.push({ request, ranks, fence: ++admitted, grantedAt: now });
     }
@@ -58,9 +69,13 @@ function measureCycles(cycles: number): Omit<PlannerScale, 'queuesSecs'> {
     leases = leases.filter(() => random() > 0.002);
     now += 60_000;
   }
-  times.sort((a, b) => a - b);
-  const at = (q: number): number => times[Math.min(times.length - 1, Math.floor(q * times.length))] ?? 0;
-  return { cycleMs: { p50: at(0.5), p99: at(0.99), max: at(1) }, cycles, admitted };
+  return { decideMs: spreadOf(decideMs), planMs: spreadOf(planMs), cycles, admitted };
+}
+
+function spreadOf(times: readonly number[]): Spread {
+  const sorted = times.toSorted((a, b) => a - b);
+  const at = (q: number): number => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? 0;
+  return { p50: at(0.5), p99: at(0.99), max: at(1) };
 }
 
 const FILLING = 30;
@@ -124,14 +139,10 @@ function randomFrom(seed: number): () => number {
   };
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const { cycleMs, cycles, admitted, queuesSecs } = measurePlanner();
-  const ms = (value: number): string => `${value.toFixed(1)} ms`;
-  console.log(
-    `plan() with 10,000 queued runs, 1,000 nodes x 8 GPUs (${cycles} cycles, ${admitted} runs started)`,
-  );
-  console.log(
-    `  p50 ${ms(cycleMs.p50)}   p99 ${ms(cycleMs.p99)}   max ${ms(cycleMs.max)}   (aim: p99 <= 20 ms)`,
-  );
-  console.log(`15,000 runs through 30 queues in virtual time: ${queuesSecs.toFixed(2)} s   (aim: <= 5 s)`);
-}
+const { decideMs, planMs, cycles, admitted, queuesSecs } = measurePlanner(200);
+const spread = ({ p50, p99, max }: Spread): string =>
+  `p50 ${p50.toFixed(1)} ms   p99 ${p99.toFixed(1)} ms   max ${max.toFixed(1)} ms`;
+console.log(`10,000 queued runs, 1,000 nodes x 8 GPUs (${cycles} cycles, ${admitted} runs started)`);
+console.log(`  decide(), every cycle             ${spread(decideMs)}   (aim: p99 <= 20 ms)`);
+console.log(`  plan(), when somebody asks why    ${spread(planMs)}`);
+console.log(`15,000 runs through 30 queues in virtual time: ${queuesSecs.toFixed(2)} s   (aim: <= 5 s)`);
