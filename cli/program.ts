@@ -45,7 +45,7 @@ function addRun(program: Command, context: CliContext, dispatch: Dispatch): void
     .option('--gpu-type <type>', 'GPU type, or none')
     .option('--gpus <n>', 'GPUs in all', wholeNumber)
     .option('--nodes <n>', 'number of nodes', wholeNumber)
-    .option('--node-names <names>', 'only these nodes, separated by commas', commaList)
+    .option('--node-names <names>', 'only these nodes, separated by commas; empty for any', commaList)
     .option('--instance <name>', 'instance name')
     .option('--image <image>', 'Docker image')
     .option('--name, --run-name <name>', 'name of the run')
@@ -332,5 +332,8 @@ function limit(text: string): number {
 }
 
 function commaList(text: string): string[] {
-  return text.split(',').map((word) => word.trim());
+  return text
+    .split(',')
+    .map((word) => word.trim())
+    .filter(Boolean);
 }

@@ -1,126 +1,178 @@
 /**
- * Why one run waits: what blocks it, who is ahead and why, and the smallest changes that would start it now. Nothing
- * is promised that the planner has not been asked about: every change is tried on a copy of the snapshot.
+ * Why one run waits: what blocks it, who is ahead and why, who holds what it waits for, and the smallest changes that
+ * would start it now. Nothing is promised that the planner has not been asked about: every change is tried on it.
  */
 import type { CapacityRequest, ClusterSnapshot } from './cluster.ts';
 import type { RunTimeHistory } from './estimates.ts';
 import type { Obstacle } from './obstacle.ts';
-import { count, duration } from './phrases.ts';
-import { sizeOf } from './placement.ts';
+import type { Waiting } from './ordering.ts';
+import { duration } from './phrases.ts';
 import { Planning } from './planning.ts';
 import { PRODUCT_POLICY } from './policy.ts';
-import { plan } from './scheduler.ts';
+import { PRIORITIES, priorityRank } from './priority.ts';
+import type { Priority } from './priority.ts';
+import { resolveResources } from './resources.ts';
+import type { ComputeRequest, RunSpec } from './run-spec.ts';
+import { decide } from './scheduler.ts';
 import { describeWaits } from './waiting.ts';
 import type { Wait } from './waiting.ts';
 
-export interface Explanation extends Omit<Wait, 'type'> {
+export interface PlannedCluster {
+  readonly snapshot: ClusterSnapshot;
+  readonly history: RunTimeHistory;
+}
+
+export interface Question {
+  readonly run: string;
+  /** As submitted: what a clone of it asks for. */
+  readonly spec: RunSpec;
+  /** The cluster in whose queue it is. */
+  readonly home: PlannedCluster;
+  readonly others: readonly PlannedCluster[];
+  /** Epoch milliseconds. */
+  readonly now: number;
+}
+
+export interface Explanation extends Pick<Wait, 'position' | 'reason' | 'expectedStart'> {
+  readonly request: CapacityRequest;
   readonly obstacle: Obstacle;
-  /** The runs before it in the queue, the nearest to start first; at most ten. */
-  readonly ahead: readonly { readonly run: string; readonly gpus: number; readonly why: string }[];
-  readonly aheadInAll: number;
-  /** Who holds what it waits for, the first to end first; at most ten. */
+  /** The runs before it that want the same kind of capacity, in queue order: the others are not in its way. */
+  readonly ahead: readonly Ahead[];
+  /** Who holds that kind of capacity, the first to end first. */
   readonly holders: readonly Holder[];
-  /** Each alone would start the run now. */
+  /** Each alone would start the run now; at most one of each kind and place. */
   readonly changes: readonly Change[];
 }
 
+export interface Ahead {
+  readonly request: CapacityRequest;
+  readonly position: number;
+  /** A few words, by the keys that the queue is sorted by. */
+  readonly why: string;
+}
+
 export interface Holder {
-  readonly run: string;
-  readonly user: string;
-  readonly gpus: number;
+  readonly request: CapacityRequest;
   /** Epoch milliseconds, as planned with: by its limit, or guessed. */
   readonly expectedEnd: number;
 }
 
-export interface Change {
-  readonly type: 'fewer-gpus' | 'fewer-nodes' | 'shorter-limit' | 'any-node' | 'other-cluster';
-  /** One sentence: what to change. */
-  readonly says: string;
-}
+/** One change that is enough, and the preemptible runs that would have to go for it first. */
+export type Change = { readonly givingWay: readonly string[] } & (
+  | { readonly type: 'max-duration'; readonly hours: number }
+  | { readonly type: 'priority'; readonly priority: Priority }
+  /** A queued run keeps what it asked for: these are made on a clone, which goes to the end of its class. */
+  | { readonly type: 'any-node' | 'gpus' | 'gpu-type' | 'cluster'; readonly compute: CloneCompute }
+);
 
-/** Undefined where the run does not wait: it would start now, or the cluster does not know it. */
-export function explain(
-  snapshot: ClusterSnapshot,
-  now: number,
-  history: RunTimeHistory,
-  run: string,
-  others: readonly ClusterSnapshot[] = [],
-): Explanation | undefined {
-  const planning = new Planning(snapshot, now, history, PRODUCT_POLICY);
+/** What a clone asks for in place of the compute section of its original; what is absent stays. */
+export type CloneCompute = Required<Pick<ComputeRequest, 'cluster' | 'gpuType' | 'gpus'>> &
+  Pick<ComputeRequest, 'nodes' | 'nodeNames'>;
+
+/** Undefined where the run does not wait: it would start now, or its cluster does not know it. */
+export function explain(question: Question): Explanation | undefined {
+  const { run, home, now } = question;
+  const planning = new Planning(home.snapshot, now, home.history, PRODUCT_POLICY);
   const index = planning.held.findIndex(({ waiting }) => waiting.request.run === run);
   const held = planning.held[index];
-  const told = describeWaits(planning)[index];
-  if (held === undefined || told === undefined) return undefined;
-  const { request, demand } = held.waiting;
-  const starts = (changed: CapacityRequest, on = snapshot): boolean => {
-    const queue = [...on.queue.filter((other) => other.run !== run), changed];
-    return plan({ ...on, queue }, now, history).some((d) => d.type === 'ADMIT' && d.request.run === run);
-  };
-  const { type: _, ...facts } = told;
-  const tenants = planning.capacity.pools.get(demand.pool)?.tenants ?? [];
+  const wait = describeWaits(planning)[index];
+  if (held === undefined || wait === undefined) return undefined;
+  const { waiting, obstacle } = held;
+  const { type: _type, run: _run, resumption: _resumption, ...place } = wait;
   return {
-    ...facts,
-    obstacle: held.obstacle,
-    ahead: planning.held
-      .slice(0, index)
-      .filter(({ waiting }) => waiting.demand.pool === demand.pool)
-      .slice(0, SHOWN)
-      .map(({ waiting: other }) => ({
-        run: other.request.run,
-        gpus: other.request.gpus,
-        why: whyAhead(other.request, other.classRank - held.waiting.classRank, request),
-      })),
-    aheadInAll: index,
-    holders: tenants
-      .map((tenant) => ({
-        run: tenant.request.run,
-        user: tenant.request.user,
-        gpus: tenant.request.gpus,
-        expectedEnd: planning.capacity.endOf(tenant),
-      }))
-      .sort((a, b) => a.expectedEnd - b.expectedEnd)
-      .slice(0, SHOWN),
-    changes: [
-      ...smaller(request, starts),
-      ...shorter(request, held.obstacle, now, starts),
-      ...anyNode(request, starts),
-      ...elsewhere(request, others, starts),
-    ],
+    ...place,
+    request: waiting.request,
+    obstacle,
+    ahead: runsAhead(planning, index, waiting),
+    holders: holdersOf(planning, waiting),
+    changes: changesFor({ ...question, request: waiting.request, obstacle }),
   };
 }
 
-const SHOWN = 10;
-
-function whyAhead(other: CapacityRequest, classDifference: number, request: CapacityRequest): string {
-  if (classDifference < 0) return `its priority is ${other.priority}, this run's is ${request.priority}`;
-  const age = request.createdAt - other.createdAt;
-  if (age > 0) return `it was submitted ${duration(age)} earlier`;
-  return `it is expected to take less time, so it is due earlier`;
+function runsAhead({ held }: Planning, index: number, mine: Waiting): Ahead[] {
+  return held
+    .slice(0, index)
+    .map(({ waiting }, i) => ({ waiting, position: i + 1 }))
+    .filter(({ waiting }) => waiting.demand.pool === mine.demand.pool)
+    .map(({ waiting, position }) => ({ request: waiting.request, position, why: whyAhead(waiting, mine) }));
 }
 
-type Starts = (changed: CapacityRequest, on?: ClusterSnapshot) => boolean;
-
-/** The most GPUs on each node, or else the most nodes, with which the run would start. */
-function smaller(request: CapacityRequest, starts: Starts): Change[] {
-  const { gpus, nodes, gpusPerNode } = request;
-  if (gpus === 0) return [];
-  for (const fewer of below(nodes)) {
-    const changed = { ...request, nodes: fewer, gpus: fewer * gpusPerNode };
-    if (!starts(changed)) continue;
-    return [
-      { type: 'fewer-nodes', says: `ask for ${count(changed.gpus, 'GPU')} on ${count(fewer, 'node')}` },
-    ];
+/** Across classes the class decides; within one the due date, which is the time of submission and some grace. */
+function whyAhead(other: Waiting, mine: Waiting): string {
+  if (other.classRank !== mine.classRank) return 'higher priority';
+  const dueEarlierMs = mine.key - other.key;
+  const olderMs = mine.request.createdAt - other.request.createdAt;
+  const lessGraceMs = dueEarlierMs - olderMs;
+  if (olderMs >= lessGraceMs) {
+    return olderMs < MINUTE_MS ? 'submitted just before' : `submitted ${duration(olderMs)} earlier`;
   }
-  for (const fewer of below(gpusPerNode)) {
-    const changed = { ...request, gpusPerNode: fewer, gpus: fewer * nodes };
-    if (!starts(changed)) continue;
-    const each = nodes > 1 ? ` (${fewer} on each of ${nodes} nodes)` : '';
-    return [{ type: 'fewer-gpus', says: `ask for ${count(sizeOf(changed), 'GPU')}${each}` }];
+  const [takes, mineTakes] = [other.estimate.ms, mine.estimate.ms];
+  const why =
+    takes < mineTakes
+      ? `expected to take ${duration(takes)}, this run ${duration(mineTakes)}`
+      : 'runs without a max duration are due within a day';
+  return `due ${duration(dueEarlierMs)} earlier: ${why}`;
+}
+
+function holdersOf({ capacity }: Planning, { demand }: Waiting): Holder[] {
+  const tenants = capacity.pools.get(demand.pool)?.tenants ?? [];
+  return tenants
+    .map((tenant) => ({ request: tenant.request, expectedEnd: capacity.endOf(tenant) }))
+    .sort((a, b) => a.expectedEnd - b.expectedEnd);
+}
+
+interface Case extends Question {
+  readonly request: CapacityRequest;
+  readonly obstacle: Obstacle;
+}
+
+/** What asks the least of the user first. */
+function changesFor(asked: Case): Change[] {
+  return [...shorter(asked), ...anyNode(asked), ...smaller(asked), ...elsewhere(asked), ...moreUrgent(asked)];
+}
+
+/** The longest limit with which the run would start: up to the reservation in its way, or a round number of hours. */
+function shorter({ request, obstacle, home, now }: Case): Change[] {
+  // Of a run that has run before, the limit counts from its first start.
+  if (request.resumption > 0) return [];
+  const gapMs = obstacle.type === 'reserved' ? obstacle.startsAt - now - TYPING_MS : 0;
+  const limits = [Math.floor(gapMs / 36_000) / 100, ...LIMITS_HOURS].sort((a, b) => b - a);
+  for (const hours of limits) {
+    const maxDurationMs = hours * 60 * MINUTE_MS;
+    if (hours <= 0 || maxDurationMs >= (request.maxDurationMs ?? Infinity)) continue;
+    const givingWay = startsNow(home, { ...request, maxDurationMs }, now);
+    if (givingWay) return [{ type: 'max-duration', hours, givingWay }];
   }
   return [];
 }
 
-/** All smaller numbers down to 1, largest first; past the first few tries, in halves. */
+function anyNode(asked: Case): Change[] {
+  const { request, home } = asked;
+  if (request.nodeNames.length === 0) return [];
+  const compute = { ...computeAt(home, request.gpuType, request.gpus), nodeNames: [] };
+  return cloned(asked, 'any-node', home, compute);
+}
+
+/** The most nodes, or else the most GPUs on each, with which the run would start. */
+function smaller(asked: Case): Change[] {
+  const { gpus, gpuType, nodes, gpusPerNode } = asked.request;
+  if (gpus === 0) return [];
+  const sizes = [
+    ...below(nodes).map((fewer) => ({ gpus: fewer * gpusPerNode, nodes: fewer })),
+    ...below(gpusPerNode).map((fewer) => ({ gpus: nodes * fewer, nodes })),
+  ];
+  for (const { gpus, nodes: fewer } of sizes) {
+    const compute = {
+      ...computeAt(asked.home, gpuType, gpus),
+      ...(nodes > 1 && { nodes: fewer }),
+    };
+    const [change] = cloned(asked, 'gpus', asked.home, compute);
+    if (change) return [change];
+  }
+  return [];
+}
+
+/** Smaller numbers down to 1, largest first; past the first few tries, in halves. */
 function below(n: number): number[] {
   const numbers: number[] = [];
   for (let next = n - 1; next >= 1;) {
@@ -130,39 +182,81 @@ function below(n: number): number[] {
   return numbers;
 }
 
-/** Each try is a whole plan. */
-const TRIES = 16;
+/** The same on GPUs of another type, or on another cluster. */
+function elsewhere(asked: Case): Change[] {
+  const { request, home, others } = asked;
+  return [home, ...others].flatMap((place) => {
+    const { nodes } = place.snapshot;
+    const types =
+      request.gpus === 0 ? [null] : [...new Set(nodes.flatMap(({ gpuType }) => gpuType ?? []))].sort();
+    return types
+      .filter((gpuType) => place !== home || gpuType !== request.gpuType)
+      .flatMap((gpuType) => {
+        const compute = computeAt(place, gpuType, request.gpus);
+        if (place === home) return cloned(asked, 'gpu-type', place, compute);
+        // The nodes of another cluster have other names.
+        const anywhere = request.nodeNames.length > 0 ? { ...compute, nodeNames: [] } : compute;
+        return cloned(asked, 'cluster', place, anywhere);
+      });
+  });
+}
 
-/** The longest limit with which the run would start. */
-function shorter(request: CapacityRequest, obstacle: Obstacle, now: number, starts: Starts): Change[] {
-  const gaps =
-    obstacle.type === 'reserved' ? [Math.floor((obstacle.startsAt - now) / MINUTE_MS) * MINUTE_MS] : [];
-  const limits = [...gaps, ...LIMITS_MS]
-    .filter((limit) => limit > 0 && limit < (request.maxDurationMs ?? Infinity))
-    .sort((a, b) => b - a);
-  for (const limit of limits) {
-    if (starts({ ...request, maxDurationMs: limit })) {
-      return [{ type: 'shorter-limit', says: `set scheduling.max_duration to ${hours(limit)} hours` }];
-    }
+/** The lowest class above its own that is enough. */
+function moreUrgent({ request, home, now }: Case): Change[] {
+  const above = PRIORITIES.slice(0, priorityRank(request.priority)).toReversed();
+  for (const priority of above) {
+    const givingWay = startsNow(home, { ...request, priority }, now);
+    if (givingWay) return [{ type: 'priority', priority, givingWay }];
   }
   return [];
 }
 
+function computeAt({ snapshot }: PlannedCluster, gpuType: string | null, gpus: number): CloneCompute {
+  return { cluster: snapshot.cluster, gpuType: gpuType ?? 'none', gpus };
+}
+
+/** The change, where `mcli run --clone` with this compute would be accepted and start. */
+function cloned(
+  { request, spec, home, others, now }: Case,
+  type: Extract<Change, { compute: CloneCompute }>['type'],
+  place: PlannedCluster,
+  compute: CloneCompute,
+): Change[] {
+  const clusters = [home, ...others].map(({ snapshot }) => snapshot);
+  const answer = resolveResources({ ...spec, compute: { ...spec.compute, ...compute } }, clusters);
+  if (!answer.ok) return [];
+  const { priority, preemptible, maxDurationHours } = spec.scheduling;
+  const { maxDurationMs: _, ...rest } = request;
+  const clone = {
+    ...rest,
+    ...answer.resources,
+    resumption: 0,
+    createdAt: now,
+    priority,
+    preemptible,
+    ...(maxDurationHours !== undefined && { maxDurationMs: maxDurationHours * 60 * MINUTE_MS }),
+  };
+  const givingWay = startsNow(place, clone, now);
+  return givingWay ? [{ type, compute, givingWay }] : [];
+}
+
+/** The runs that would give way if `request` stood in the place of its run; undefined when it would wait. */
+function startsNow(
+  { snapshot, history }: PlannedCluster,
+  request: CapacityRequest,
+  now: number,
+): readonly string[] | undefined {
+  const queue = [...snapshot.queue.filter(({ run }) => run !== request.run), request];
+  const { admissions, preemptions } = decide({ ...snapshot, queue }, now, history);
+  const victims = preemptions.filter(({ inFavourOf }) => inFavourOf === request.run).map(({ run }) => run);
+  const admitted = admissions.some((admission) => admission.request.run === request.run);
+  return admitted || victims.length > 0 ? victims : undefined;
+}
+
 const MINUTE_MS = 60_000;
-const LIMITS_MS = [24, 12, 6, 3, 1, 0.5, 0.25].map((limit) => limit * 60 * MINUTE_MS);
-
-/** Rounded down, so that what is advised is never longer than what was tried. */
-function hours(ms: number): string {
-  return String(Math.floor(ms / 36_000) / 100);
-}
-
-function anyNode(request: CapacityRequest, starts: Starts): Change[] {
-  if (request.nodeNames.length === 0 || !starts({ ...request, nodeNames: [] })) return [];
-  return [{ type: 'any-node', says: 'leave compute.node_names out' }];
-}
-
-function elsewhere(request: CapacityRequest, others: readonly ClusterSnapshot[], starts: Starts): Change[] {
-  return others
-    .filter((cluster) => starts({ ...request, nodeNames: [] }, cluster))
-    .map(({ cluster }) => ({ type: 'other-cluster', says: `submit it to cluster ${cluster}` }));
-}
+/** Reading and typing take a moment, and the reservation does not wait. */
+const TYPING_MS = 2 * MINUTE_MS;
+/** Limits that people write. */
+const LIMITS_HOURS = [72, 48, 24, 12, 8, 6, 4, 3, 2, 1.5, 1, 0.5, 0.25];
+/** Each try is a plan, up to 20 ms with ten thousand runs: a person waits a second or two for all of them together. */
+const TRIES = 16;

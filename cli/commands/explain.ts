@@ -1,13 +1,13 @@
-/** `mcli explain`: what blocks a queued run, who is ahead and why, and what would start it now. */
+/** `mcli explain`: what blocks a queued run, who is ahead and why, who holds the GPUs, and what would start it now. */
 import type { RunDetails } from '../../client/index.ts';
-import { remedies } from '../../core/remedies.ts';
+import { explain } from '../../core/explain.ts';
+import type { ClusterView } from '../../workflows/messages.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, EXIT } from '../errors.ts';
 import { explanationAsJson, renderExplanation } from '../output/explain.ts';
-import type { Explanation } from '../output/explain.ts';
+import type { ExplainedRun } from '../output/explain.ts';
 import { statusWithReason } from '../output/runs.ts';
 import { latestRun } from '../select-runs.ts';
-import type { ClusterView } from '../../workflows/messages.ts';
 
 export async function explainRun(
   context: CliContext,
@@ -23,50 +23,27 @@ export async function explainRun(
       fix: `See what happened to it: mcli describe run ${run.name}`,
     });
   }
+  const views = await mcli.clusters.list();
   const now = Date.now();
-  const explanation = explanationOf(run, await mcli.clusters.list(), now);
+  const explained = explainedRun(run, views, now);
   context.print(
     output === 'json'
-      ? JSON.stringify(explanationAsJson(explanation), null, 2)
-      : renderExplanation(explanation, now),
+      ? JSON.stringify(explanationAsJson(explained), null, 2)
+      : renderExplanation(explained, now),
   );
   return EXIT.ok;
 }
 
-function explanationOf(run: RunDetails, views: readonly ClusterView[], now: number): Explanation {
+function explainedRun(run: RunDetails, views: readonly ClusterView[], now: number): ExplainedRun {
   const home = views.find(({ snapshot }) => snapshot.cluster === run.resources?.cluster);
-  const request = home?.snapshot.queue.find((request) => request.run === run.name);
-  const place = home?.waiting.find((waiting) => waiting.run === run.name);
-  if (!home || !request || !place) {
+  const others = views.filter((view) => view !== home);
+  const explanation = home && explain({ run: run.name, spec: run.input.spec, home, others, now });
+  if (!explanation) {
     throw new CliError({
-      message: `Run ${run.name} is not in the queue of its cluster at the moment`,
+      message: `Run ${run.name} does not wait in the queue of its cluster at the moment`,
       why: 'it is about to start, about to queue again, or its cluster has just been started anew',
       fix: `Ask again in a moment: mcli explain ${run.name}`,
     });
   }
-  const others = views.filter((view) => view !== home);
-  return {
-    request,
-    cluster: home.snapshot.cluster,
-    place,
-    queued: home.queued,
-    ahead: runsAhead(home, request, place.position),
-    remedies: remedies({ request, spec: run.input.spec, home, others, now }),
-  };
-}
-
-/** Those in front of it that want the same kind of capacity: the others are not in its way. */
-function runsAhead(
-  { snapshot, waiting }: ClusterView,
-  request: Explanation['request'],
-  position: number,
-): Explanation['ahead'] {
-  const requests = new Map(snapshot.queue.map((other) => [other.run, other]));
-  return waiting
-    .filter((other) => other.position < position)
-    .flatMap((place) => {
-      const other = requests.get(place.run);
-      const sameKind = other?.gpuType === request.gpuType && other.gpus > 0 === request.gpus > 0;
-      return other && sameKind ? [{ place, request: other }] : [];
-    });
+  return { ...explanation, cluster: home.snapshot.cluster, queued: home.queued };
 }

@@ -1,111 +1,121 @@
 /** `mcli explain`: sentences and JSON. */
 import type { CapacityRequest } from '../../core/cluster.ts';
-import type { Remedy } from '../../core/remedies.ts';
-import type { QueuePosition } from '../../workflows/messages.ts';
+import type { Ahead, Change, CloneCompute, Explanation, Holder } from '../../core/explain.ts';
+import { count } from '../../core/phrases.ts';
 import { renderTable } from './table.ts';
+import type { Column } from './table.ts';
 import { displayDuration } from './time.ts';
-import { displayBand } from './util.ts';
+import { displayBand, iso } from './util.ts';
 
-export interface Explanation {
-  readonly request: CapacityRequest;
+export interface ExplainedRun extends Explanation {
   readonly cluster: string;
-  readonly place: QueuePosition;
   /** Runs in the queue, of all kinds. */
   readonly queued: number;
-  readonly ahead: readonly { readonly place: QueuePosition; readonly request: CapacityRequest }[];
-  readonly remedies: readonly Remedy[];
 }
 
-export function renderExplanation(explanation: Explanation, now: number): string {
-  const { request, cluster, place, queued, ahead } = explanation;
+export function renderExplanation(explained: ExplainedRun, now: number): string {
+  const { request, cluster, position, queued, expectedStart, reason, ahead, holders } = explained;
   const head = [
-    `Run ${request.run} (${size(request)}, priority ${request.priority}) waits on ${cluster}, position ${place.position} of ${queued}.`,
+    `Run ${request.run} (${sizeText(request)}, priority ${request.priority}) waits on ${cluster}, position ${position} of ${queued}.`,
     `Queued for      ${displayDuration(now - request.createdAt)}`,
-    `Expected start  ${displayBand(place.expectedStart, now)}`,
-    `Why             ${place.reason}`,
+    `Expected start  ${displayBand(expectedStart, now)}`,
+    `Why             ${reason}`,
   ].join('\n');
-  return [head, aheadText(ahead, request), remediesText(explanation)].filter(Boolean).join('\n\n');
+  const sections = [
+    head,
+    ahead.length > 0
+      ? `Ahead of it:\n${shortTable(AHEAD_COLUMNS, ahead)}`
+      : 'Nobody is ahead of it in the queue for this kind of capacity.',
+    holders.length > 0 ? `This kind of capacity is held by:\n${shortTable(holderColumns(now), holders)}` : '',
+    changesText(explained),
+  ];
+  return sections.filter(Boolean).join('\n\n');
 }
 
 /** More than these are only counted. */
-const MAX_AHEAD = 10;
+const MAX_ROWS = 10;
 
-function aheadText(ahead: Explanation['ahead'], request: CapacityRequest): string {
-  if (ahead.length === 0) return 'Nobody is ahead of it in the queue for this kind of capacity.';
-  const table = renderTable<Explanation['ahead'][number]>(
-    [
-      { head: 'POS', value: ({ place }) => String(place.position) },
-      { head: 'RUN_NAME', value: ({ request: other }) => other.run },
-      { head: 'USER', value: ({ request: other }) => other.user },
-      { head: 'GPUS', value: ({ request: other }) => String(other.gpus) },
-      { head: 'PRIORITY', value: ({ request: other }) => other.priority },
-      { head: 'WHY_AHEAD', value: ({ request: other }) => whyAhead(other, request) },
-    ],
-    ahead.slice(0, MAX_AHEAD),
-  );
-  const more = ahead.length > MAX_AHEAD ? `\n… and ${ahead.length - MAX_AHEAD} more: mcli util` : '';
-  return `Ahead of it:\n${table}${more}`;
+function shortTable<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): string {
+  const more = rows.length > MAX_ROWS ? `\n… and ${rows.length - MAX_ROWS} more: mcli util` : '';
+  return renderTable(columns, rows.slice(0, MAX_ROWS)) + more;
 }
 
-/** Across classes the class decides, within one the order of the queue. */
-function whyAhead(other: CapacityRequest, request: CapacityRequest): string {
-  if (other.priority !== request.priority) return 'higher priority';
-  return other.createdAt < request.createdAt
-    ? 'same priority, submitted earlier'
-    : 'same priority, due earlier';
+const RUN_COLUMNS: readonly Column<{ readonly request: CapacityRequest }>[] = [
+  { head: 'RUN_NAME', value: ({ request }) => request.run },
+  { head: 'USER', value: ({ request }) => request.user },
+  { head: 'GPUS', value: ({ request }) => String(request.gpus) },
+  { head: 'PRIORITY', value: ({ request }) => request.priority },
+];
+
+const AHEAD_COLUMNS: readonly Column<Ahead>[] = [
+  { head: 'POS', value: ({ position }) => String(position) },
+  ...RUN_COLUMNS,
+  { head: 'WHY_AHEAD', value: ({ why }) => why },
+];
+
+function holderColumns(now: number): Column<Holder>[] {
+  return [...RUN_COLUMNS, { head: 'ETA', value: ({ expectedEnd }) => displayDuration(expectedEnd - now) }];
 }
 
-function remediesText({ remedies, request }: Explanation): string {
-  if (remedies.length === 0) {
-    return 'No single change would start it now: a shorter limit, fewer GPUs, another GPU type, another cluster and a higher priority were tried on the planner.';
+function changesText({ changes, request }: ExplainedRun): string {
+  if (changes.length === 0) {
+    return 'No single change would start it now: a shorter limit, other nodes, fewer GPUs, another GPU type, another cluster and a higher priority were tried on the planner.';
   }
-  const lines = remedies.map((remedy) => {
-    const wait = remedy.givingWay.length > 0 ? `, once ${remedy.givingWay.join(', ')} gave way` : '';
-    return `- ${changeText(remedy)}${wait}: ${commandFor(remedy, request.run)}`;
+  const lines = changes.map((change) => {
+    const wait = change.givingWay.length > 0 ? `, once ${change.givingWay.join(', ')} gave way` : '';
+    return `- ${changeText(change)}${wait}: ${commandFor(change, request.run)}`;
   });
   return `Any of these would start it now (tried on the planner):\n${lines.join('\n')}`;
 }
 
-function changeText(remedy: Remedy): string {
-  switch (remedy.type) {
+function changeText(change: Change): string {
+  switch (change.type) {
     case 'max-duration':
-      return `a max duration of ${remedy.hours} h or less`;
+      return `a max duration of ${change.hours} h`;
     case 'priority':
-      return `priority ${remedy.priority}`;
-    case 'gpus':
-      return `${remedy.gpus} GPUs or fewer`;
+      return `priority ${change.priority}`;
+    case 'any-node':
+      return 'any node instead of those that it names';
+    case 'gpus': {
+      const { gpus, nodes } = change.compute;
+      return `${count(gpus, 'GPU')}${nodes === undefined ? '' : ` on ${count(nodes, 'node')}`}`;
+    }
     case 'gpu-type':
-      return `GPUs of type ${remedy.gpuType}`;
+      return `GPUs of type ${change.compute.gpuType}`;
     case 'cluster':
-      return `cluster ${remedy.cluster} with GPU type ${remedy.gpuType}`;
+      return `cluster ${change.compute.cluster} with GPU type ${change.compute.gpuType}`;
   }
 }
 
-/** A queued run keeps what it asked for: other resources mean a clone in its place. */
-function commandFor(remedy: Remedy, run: string): string {
-  const clone = (flags: string): string => `mcli run --clone ${run} ${flags} && mcli stop run ${run}`;
-  switch (remedy.type) {
+function commandFor(change: Change, run: string): string {
+  switch (change.type) {
     case 'max-duration':
-      return `mcli update run ${run} --max-duration ${remedy.hours}`;
+      return `mcli update run ${run} --max-duration ${change.hours}`;
     case 'priority':
-      return `mcli update run ${run} --priority ${remedy.priority}`;
-    case 'gpus':
-      return clone(`--no-follow --gpus ${remedy.gpus}`);
-    case 'gpu-type':
-    case 'cluster':
-      return clone(`--no-follow --cluster ${remedy.cluster} --gpu-type ${remedy.gpuType}`);
+      return `mcli update run ${run} --priority ${change.priority}`;
+    default:
+      return `mcli run --clone ${run} --no-follow ${flagsOf(change.compute)} && mcli stop run ${run}`;
   }
 }
 
-function size({ gpus, nodes, gpuType }: CapacityRequest): string {
+/** All of it, also what stays: what the file leaves open could be read in several ways. */
+function flagsOf({ cluster, gpuType, gpus, nodes, nodeNames }: CloneCompute): string {
+  return [
+    `--cluster ${cluster} --gpu-type ${gpuType} --gpus ${gpus}`,
+    ...(nodes === undefined ? [] : [`--nodes ${nodes}`]),
+    ...(nodeNames === undefined ? [] : [`--node-names '${nodeNames.join(',')}'`]),
+  ].join(' ');
+}
+
+function sizeText({ gpus, nodes, gpuType }: CapacityRequest): string {
   if (gpus === 0) return nodes > 1 ? `${nodes} CPU slots` : 'a CPU slot';
   const spread = nodes > 1 ? ` on ${nodes} nodes` : '';
   return `${gpus} ${gpuType ?? ''} GPU${gpus === 1 ? '' : 's'}${spread}`;
 }
 
 /** The documented shape of `mcli explain -o json`. */
-export function explanationAsJson(explanation: Explanation): Record<string, unknown> {
-  const { request, cluster, place, queued, ahead, remedies } = explanation;
+export function explanationAsJson(explained: ExplainedRun): Record<string, unknown> {
+  const { request, cluster, position, queued, obstacle, reason, expectedStart } = explained;
   return {
     name: request.run,
     cluster,
@@ -113,23 +123,33 @@ export function explanationAsJson(explanation: Explanation): Record<string, unkn
     gpus: request.gpus,
     nodes: request.nodes,
     priority: request.priority,
-    position: place.position,
+    position,
     queuedRuns: queued,
-    reason: place.reason,
-    expectedStart: place.expectedStart
-      ? {
-          from: new Date(place.expectedStart.from).toISOString(),
-          to: new Date(place.expectedStart.to).toISOString(),
-        }
-      : null,
-    ahead: ahead.map(({ place: { position }, request: other }) => ({
+    obstacle: obstacle.type,
+    reason,
+    expectedStart: expectedStart ? { from: iso(expectedStart.from), to: iso(expectedStart.to) } : null,
+    ahead: explained.ahead.map(({ position, request: other, why }) => ({
       position,
-      name: other.run,
-      user: other.user,
-      gpus: other.gpus,
-      priority: other.priority,
-      why: whyAhead(other, request),
+      ...listed(other),
+      why,
     })),
-    startsNowWith: remedies.map((remedy) => ({ ...remedy, command: commandFor(remedy, request.run) })),
+    holders: explained.holders.map(({ request: holder, expectedEnd }) => ({
+      ...listed(holder),
+      expectedEnd: iso(expectedEnd),
+    })),
+    startsNowWith: explained.changes.map((change) => ({
+      ...flattened(change),
+      command: commandFor(change, request.run),
+    })),
   };
+}
+
+function listed({ run: name, user, gpus, priority }: CapacityRequest): Record<string, unknown> {
+  return { name, user, gpus, priority };
+}
+
+function flattened(change: Change): Record<string, unknown> {
+  if (!('compute' in change)) return change;
+  const { compute, ...rest } = change;
+  return { ...rest, ...compute };
 }

@@ -216,6 +216,6 @@ export function displayBand(
   return `in ${from === to ? from : `${from} to ${to}`}`;
 }
 
-function iso(time: number | null): string | null {
+export function iso(time: number | null): string | null {
   return time === null ? null : new Date(time).toISOString();
 }

@@ -180,17 +180,27 @@ describe('the queue', () => {
     expect(text).toMatch(/ waits on r1z1, position 2 of 2\.\n/);
     expect(text).toMatch(/\nWhy +Waiting for 4 GPUs: 2 free on r1z1/);
     expect(text).toMatch(new RegExp(`\nAhead of it:\n.*\n1 +${head} .* high +higher priority\n`));
+    expect(text).toMatch(new RegExp(`\nThis kind of capacity is held by:\n.*\n${holder} .* medium +\\d+`));
     const { stdout } = await home.mcli('explain', head, '-o', 'json');
     expect(JSON.parse(stdout)).toMatchObject({
       name: head,
       cluster: 'r1z1',
       position: 1,
       queuedRuns: 2,
+      obstacle: 'too-little-free',
       ahead: [],
+      holders: [{ name: holder, gpus: 2, priority: 'medium' }],
       startsNowWith: [{ type: 'gpus', gpus: 2, command: expect.stringContaining(`--clone ${head}`) }],
     });
-    const started = await home.submit(runFile('true', { name: 'head' }), '--gpus', '2', '--priority', 'high');
-    await home.untilStatus(started, 'COMPLETED');
+    // What it advises is done by the letter.
+    const [advice] = (JSON.parse(stdout) as { startsNowWith: { command: string }[] }).startsNowWith;
+    const [clone = '', stopOriginal] = (advice?.command ?? '').split(' && ');
+    expect(stopOriginal).toBe(`mcli stop run ${head}`);
+    const cloned = await home.mcli(...clone.split(' ').slice(1));
+    expect(cloned.code, cloned.stderr).toBe(0);
+    const newest = (await home.mcli('get', 'runs', '--latest', '-o', 'name')).stdout.trim();
+    await stop(head);
+    await home.untilStatus(newest, 'COMPLETED');
   });
 
   it('lets a preemptible run give way to a higher one, and brings it back', async () => {
