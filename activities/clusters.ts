@@ -1,8 +1,8 @@
 /** Activities of the cluster worker: what clusters and nodes say to runs and to each other. */
 import { WorkflowNotFoundError } from '@temporalio/client';
 import type { Client } from '@temporalio/client';
-import { emptyCluster, unpackCluster } from '../core/cluster-state.ts';
-import { CLUSTER_QUEUE, clusterWorkflowId, nodeWorkflowId, WORKFLOW_TYPES } from '../core/naming.ts';
+import { unpackCluster } from '../core/cluster-state.ts';
+import { nodeWorkflowId, WORKFLOW_TYPES } from '../core/naming.ts';
 import { decide } from '../core/scheduler.ts';
 import {
   announceNodeSignal,
@@ -12,6 +12,7 @@ import {
   nodeReportSignal,
 } from '../workflows/messages.ts';
 import type { ClusterActivities, LeaseNotice } from './contract.ts';
+import { signalCluster } from './signal-cluster.ts';
 
 /** Runs told at once: more do not make the server faster, and fill its queues. */
 const CONCURRENCY = 20;
@@ -58,13 +59,7 @@ export function createClusterActivities({ temporal }: { readonly temporal: Clien
     },
 
     async 'report-node'({ cluster, report }) {
-      await temporal.workflow.signalWithStart(WORKFLOW_TYPES.cluster, {
-        workflowId: clusterWorkflowId(cluster),
-        taskQueue: CLUSTER_QUEUE,
-        args: [emptyCluster(cluster, Date.now())],
-        signal: nodeReportSignal,
-        signalArgs: [report],
-      });
+      await signalCluster(temporal, cluster, nodeReportSignal, report);
     },
   };
 }

@@ -1,11 +1,10 @@
 /** Activities of the control worker: construction, and the run's side of the talk with its cluster. */
 import type { Client } from '@temporalio/client';
 import { resolveResources } from '../core/resources.ts';
-import { CLUSTER_QUEUE, clusterWorkflowId, WORKFLOW_TYPES } from '../core/naming.ts';
 import { releaseCapacitySignal, requestCapacitySignal } from '../workflows/messages.ts';
-import { emptyCluster } from '../core/cluster-state.ts';
 import type { ClusterDirectory } from '../client/cluster-directory.ts';
 import type { ControlActivities } from './contract.ts';
+import { signalCluster } from './signal-cluster.ts';
 
 export interface ControlDependencies {
   readonly temporal: Client;
@@ -24,24 +23,11 @@ export function createControlActivities({ temporal, clusters }: ControlDependenc
     },
 
     async 'wait-for-capacity'({ cluster, request, held }) {
-      // With-start: a cluster workflow that an operator ended must not strand the run.
-      await temporal.workflow.signalWithStart(WORKFLOW_TYPES.cluster, {
-        workflowId: clusterWorkflowId(cluster),
-        taskQueue: CLUSTER_QUEUE,
-        args: [emptyCluster(cluster, Date.now())],
-        signal: requestCapacitySignal,
-        signalArgs: held ? [request, held] : [request],
-      });
+      await signalCluster(temporal, cluster, requestCapacitySignal, request, held);
     },
 
     async complete({ cluster, ...release }) {
-      await temporal.workflow.signalWithStart(WORKFLOW_TYPES.cluster, {
-        workflowId: clusterWorkflowId(cluster),
-        taskQueue: CLUSTER_QUEUE,
-        args: [emptyCluster(cluster, Date.now())],
-        signal: releaseCapacitySignal,
-        signalArgs: [release],
-      });
+      await signalCluster(temporal, cluster, releaseCapacitySignal, release);
     },
   };
 }
