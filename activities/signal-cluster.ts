@@ -15,6 +15,6 @@ export async function signalCluster<Args extends unknown[]>(
     taskQueue: CLUSTER_QUEUE,
     args: [emptyCluster(cluster, Date.now())],
     signal: signal.name,
-    signalArgs,
+    signalArgs: [...signalArgs] as unknown[],
   });
 }
