@@ -31,7 +31,9 @@ export function describeWaits(planning: Planning): Wait[] {
     let outlook = outlooks.get(demand.pool);
     if (outlook === undefined) outlooks.set(demand.pool, (outlook = new Outlook(planning, demand.pool)));
     const reason = outlook.reason(held);
-    const expectedStart = held.obstacle.type === 'no-such-nodes' ? undefined : outlook.nextBand();
+    const band = held.obstacle.type === 'no-such-nodes' ? undefined : outlook.nextBand();
+    // The forecast counts GPUs of the whole pool; of those on named nodes it knows nothing.
+    const expectedStart = demand.nodeNames.length > 0 ? undefined : band;
     const { run, resumption } = request;
     const position = i + 1;
     return expectedStart === undefined
@@ -144,6 +146,9 @@ class Outlook {
         return `${what}: ${where}; preemptible runs of lower priority are giving way${victims}`;
       }
       case 'too-little-free': {
+        if (demand.nodeNames.length > 0) {
+          return `${what}: it asks for ${names(demand.nodeNames)}, where too few are free; ${where} in all`;
+        }
         const missing = size - free;
         if (pool !== undefined && (missing <= 0 || fitsNow(pool, demand))) {
           const scattered = demand.nodes > 1 ? `${demand.nodes} nodes have` : 'node has';

@@ -262,6 +262,15 @@ describe('what waiting runs are told', () => {
     });
   });
 
+  it('promises nothing to a run whose named node is taken while another is free', () => {
+    const nodes = [aNode('n1'), aNode('n2')];
+    const leases = [aLease(aRun('old', { gpus: 8 }), 'n1')];
+    const picky = aRun('picky', { gpus: 4, nodeNames: ['n1'] });
+    const [told] = plan(aCluster({ nodes, leases, queue: [picky] }), 0, emptyHistory());
+    expect(told).toMatchObject({ type: 'WAIT', reason: expect.stringContaining('it asks for n1') as string });
+    expect(told).not.toHaveProperty('expectedStart');
+  });
+
   it('gives each a position and a band for its start', () => {
     const leases = [aLease(aRun('a', { gpus: 8, maxDurationMs: HOUR_MS }), 'n1')];
     const queue = ['x', 'y'].map((run) => aRun(run, { gpus: 8, maxDurationMs: HOUR_MS }));
