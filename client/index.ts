@@ -7,5 +7,6 @@ export { ClusterSilent, RunNotFound, RunSilent, ServerUnreachable } from './erro
 export { Logs } from './logs.ts';
 export type { LogChunk, LogSelection } from './logs.ts';
 export { Runs } from './runs.ts';
-export type { RunFilter, RunSummary, Submission, Submitted } from './runs.ts';
+export type { RunFilter, RunSummary } from './run-list.ts';
+export type { Submission, Submitted } from './runs.ts';
 export type { LifecycleStep, RunDetails } from './run-history.ts';

@@ -5,6 +5,7 @@ import type { Client } from '@temporalio/client';
 import { decodeFromPayloadsAtIndex } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import type { temporal } from '@temporalio/proto';
 import type { Construction } from '../activities/contract.ts';
+import { WORKFLOW_TYPES } from '../core/naming.ts';
 import type { FailureType } from '../core/failures.ts';
 import type { RunInput, RunOutcome } from '../core/run.ts';
 import type { ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
@@ -93,6 +94,8 @@ export class RunHistory {
       activityTaskScheduledEventAttributes: scheduled,
     } = event;
     if (started) {
+      // Other workflows of the namespace are no runs.
+      if (started.workflowType?.name !== WORKFLOW_TYPES.run) return;
       this.details.input = await this.decode<RunInput>(started.input?.payloads);
       this.details.createdAt = at;
     } else if (scheduled?.activityType?.name === 'construct') {

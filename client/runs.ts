@@ -4,13 +4,11 @@ import {
   WorkflowNotFoundError,
   WorkflowUpdateRPCTimeoutOrCancelledError,
 } from '@temporalio/client';
-import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
+import type { Client } from '@temporalio/client';
 import type { Construction } from '../activities/contract.ts';
-import type { Priority } from '../core/priority.ts';
 import {
   clusterWorkflowId,
   CONTROL_QUEUE,
-  HISTORY_DAYS,
   RUN_SUFFIX_ALPHABET,
   RUN_SUFFIX_LENGTH,
   WORKFLOW_TYPES,
@@ -18,8 +16,6 @@ import {
 import { DEFAULT_GRACE_MS } from '../core/run.ts';
 import type { RunInput } from '../core/run.ts';
 import type { RunSpec, SchedulingRequest } from '../core/run-spec.ts';
-import type { RunStatus } from '../core/run-status.ts';
-import { isTerminal } from '../core/run-status.ts';
 import {
   constructedUpdate,
   queuePositionQuery,
@@ -29,8 +25,10 @@ import {
 import type { QueuePosition, SchedulingChange, StopOrder } from '../workflows/messages.ts';
 import type { Connections } from './connection.ts';
 import { RunNotFound, RunSilent } from './errors.ts';
-import { ABRUPT_END, RunHistory } from './run-history.ts';
+import { RunHistory } from './run-history.ts';
 import type { RunDetails } from './run-history.ts';
+import { listRuns, quoted } from './run-list.ts';
+import type { RunFilter, RunSummary } from './run-list.ts';
 
 export interface Submission {
   readonly spec: RunSpec;
@@ -43,35 +41,6 @@ export interface Submitted {
   /** The run's own name: the submitted one and a suffix. */
   readonly run: string;
   readonly construction: Construction;
-}
-
-/** One row of a list. */
-export interface RunSummary {
-  readonly name: string;
-  readonly user: string;
-  readonly cluster: string;
-  readonly priority: Priority;
-  /** `none` for a CPU run. */
-  readonly gpuType: string;
-  readonly gpus: number;
-  readonly nodes: number;
-  readonly nodeNames: readonly string[];
-  readonly resumption: number;
-  readonly status: RunStatus;
-  readonly reason: string;
-  readonly createdAt: Date;
-  readonly startedAt?: Date;
-  readonly endedAt?: Date;
-}
-
-export interface RunFilter {
-  readonly statuses?: readonly RunStatus[];
-  readonly clusters?: readonly string[];
-  readonly users?: readonly string[];
-  readonly gpuTypes?: readonly string[];
-  readonly gpus?: readonly number[];
-  readonly createdBefore?: Date;
-  readonly createdFrom?: Date;
 }
 
 export class Runs {
@@ -101,22 +70,9 @@ export class Runs {
     return { run, construction };
   }
 
-  /**
-   * Newest first by creation, at most `limit`. The server sorts by end, and knows no other order: so the youngest are
-   * found by narrowing the time of creation until a few pages hold them.
-   */
+  /** Newest first by creation, at most `limit`. */
   async list(filter: RunFilter = {}, limit = Infinity): Promise<RunSummary[]> {
-    const client = await this.connections.temporal();
-    const from = await createdFrom(client, filter, limit);
-    const query = visibilityQuery(from ? { ...filter, createdFrom: from } : filter);
-    const found: RunSummary[] = [];
-    for await (const info of client.workflow.list({ query, pageSize: LIST_PAGE })) {
-      const summary = summarise(info);
-      // Terminated runs are open by their attributes; whoever filters by status means what is shown.
-      if (!filter.statuses || filter.statuses.includes(summary.status)) found.push(summary);
-    }
-    found.sort((a, b) => b.createdAt.getTime() - a.createdAt.getTime() || (a.name < b.name ? -1 : 1));
-    return found.slice(0, limit);
+    return await listRuns(await this.connections.temporal(), filter, limit);
   }
 
   /** @throws RunNotFound */
@@ -130,7 +86,6 @@ export class Runs {
       throw notFound(error, run);
     }
     const details = history.current();
-    // Other workflows of the namespace are no runs.
     if (!details || details.rejected) throw new RunNotFound(run);
     return details;
   }
@@ -236,7 +191,7 @@ export class Runs {
     }
     const deadline = Date.now() + DELETION_MS;
     while (Date.now() < deadline) {
-      const found = await client.workflow.count(`WorkflowId = ${quote(run)}`);
+      const found = await client.workflow.count(`WorkflowId = ${quoted(run)}`);
       if (found.count === 0) return;
       await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
     }
@@ -305,76 +260,4 @@ function notFound(error: unknown, run: string): unknown {
 function randomSuffix(): string {
   const random = crypto.getRandomValues(new Uint32Array(RUN_SUFFIX_LENGTH));
   return Array.from(random, (value) => RUN_SUFFIX_ALPHABET[value % RUN_SUFFIX_ALPHABET.length]).join('');
-}
-
-/** A time of creation behind which lie at least `limit` runs, and not many more; `undefined` when all may be read. */
-async function createdFrom(client: Client, filter: RunFilter, limit: number): Promise<Date | undefined> {
-  if (limit === Infinity) return undefined;
-  const countFrom = async (from: Date | undefined): Promise<number> =>
-    (await client.workflow.count(visibilityQuery(from ? { ...filter, createdFrom: from } : filter))).count;
-  if ((await countFrom(filter.createdFrom)) <= Math.max(limit, LIST_PAGE)) return filter.createdFrom;
-  let enough = filter.createdFrom?.getTime() ?? Date.now() - HISTORY_MS;
-  let tooFew = Date.now();
-  for (let step = 0; step < MAX_BISECTIONS; step++) {
-    const middle = (enough + tooFew) / 2;
-    const count = await countFrom(new Date(middle));
-    if (count < limit) tooFew = middle;
-    else enough = middle;
-    if (count >= limit && count <= Math.max(limit, LIST_PAGE)) break;
-  }
-  return new Date(enough);
-}
-
-/** One page holds what nearly every list needs. */
-const LIST_PAGE = 200;
-/** Twice the time that an ended run is kept: running ones may be older. */
-const HISTORY_MS = 2 * HISTORY_DAYS * 86_400_000;
-/** Enough to tell milliseconds apart. */
-const MAX_BISECTIONS = 32;
-
-function visibilityQuery(filter: RunFilter): string {
-  // Rejected runs never had a status: they take no place in any list.
-  const terms = [`WorkflowType = '${WORKFLOW_TYPES.run}'`, 'RunStatus IS NOT NULL'];
-  const anyOf = (name: string, values: readonly (string | number)[] | undefined): void => {
-    if (values?.length) terms.push(`${name} IN (${values.map(quote).join(', ')})`);
-  };
-  // A run that was terminated in Temporal still carries the status it had.
-  if (filter.statuses && !filter.statuses.includes(ABRUPT_END.status)) anyOf('RunStatus', filter.statuses);
-  anyOf('Cluster', filter.clusters);
-  anyOf('RunUser', filter.users);
-  anyOf('GpuType', filter.gpuTypes);
-  anyOf('Gpus', filter.gpus);
-  if (filter.createdBefore) terms.push(`StartTime < '${filter.createdBefore.toISOString()}'`);
-  if (filter.createdFrom) terms.push(`StartTime >= '${filter.createdFrom.toISOString()}'`);
-  return terms.join(' AND ');
-}
-
-function quote(value: string | number): string {
-  return typeof value === 'number' ? String(value) : `'${value.replaceAll("'", "''")}'`;
-}
-
-function summarise(info: WorkflowExecutionInfo): RunSummary {
-  const attributes = Object.fromEntries(
-    info.typedSearchAttributes.getAll().map(({ key, value }) => [key.name, value]),
-  );
-  const status = attributes['RunStatus'] as RunStatus;
-  const abrupt = info.status.name !== 'RUNNING' && !isTerminal(status);
-  const startedAt = attributes['RunStarted'] as Date | undefined;
-  const endedAt = (attributes['RunEnded'] as Date | undefined) ?? info.closeTime;
-  return {
-    name: info.workflowId,
-    user: attributes['RunUser'] as string,
-    cluster: attributes['Cluster'] as string,
-    priority: attributes['Priority'] as Priority,
-    gpuType: attributes['GpuType'] as string,
-    gpus: attributes['Gpus'] as number,
-    nodes: attributes['Nodes'] as number,
-    nodeNames: (attributes['NodeNames'] as string[] | undefined) ?? [],
-    resumption: attributes['Resumption'] as number,
-    status: abrupt ? ABRUPT_END.status : status,
-    reason: abrupt ? ABRUPT_END.reason : ((attributes['RunReason'] as string | undefined) ?? ''),
-    createdAt: info.startTime,
-    ...(startedAt ? { startedAt } : {}),
-    ...(endedAt ? { endedAt } : {}),
-  };
 }
