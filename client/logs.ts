@@ -1,4 +1,5 @@
 /** Logs of runs out of JetStream: replay, then follow, in one ordered read. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DeliverPolicy, JetStreamApiCodes, JetStreamApiError } from '@nats-io/jetstream';
 import type { Consumer, JsMsg } from '@nats-io/jetstream';
 import { decodeLogEntries, LOG_HEADERS } from '../core/log-entries.ts';
@@ -50,7 +51,7 @@ export class Logs {
     let consumer = await this.consumer(selection);
     while (!consumer) {
       if (signal.aborted) return;
-      await new Promise((resolve) => setTimeout(resolve, NO_STREAM_POLL_MS));
+      await sleep(NO_STREAM_POLL_MS);
       consumer = await this.consumer(selection);
     }
     const messages = await consumer.consume(CONSUME);

@@ -1,4 +1,5 @@
 /** Runs, as clients see them: submit, list, describe, watch, stop, delete. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   WithStartWorkflowOperation,
   WorkflowNotFoundError,
@@ -193,7 +194,7 @@ export class Runs {
     while (Date.now() < deadline) {
       const found = await client.workflow.count(`WorkflowId = ${quoted(run)}`);
       if (found.count === 0) return;
-      await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
+      await sleep(RECONNECT_MS);
     }
   }
 
@@ -221,7 +222,7 @@ export class Runs {
         if (signal?.aborted) return EMPTY_PAGE;
         // The server answers an idle poll with an empty page; a deadline or a lost connection is no answer at all.
         if (!isTransient(error)) throw notFound(error, run);
-        await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
+        await sleep(RECONNECT_MS);
       }
     }
   }

@@ -39,10 +39,10 @@ import { registerNodeSignal } from '../workflows/messages.ts';
 import { readNodeConfig } from './node-config.ts';
 import type { NodeConfig } from './node-config.ts';
 import { detectGpus } from './node-gpus.ts';
+import { patiently, RETRY_MS } from './patiently.ts';
 
 /** A registry that says nothing for this long counts as unreachable. */
 const PULL_IDLE_MS = 120_000;
-const RETRY_MS = 500;
 /** Longer than the node workflow takes to ask for the agent again after a restart. */
 const REGISTER_AGAIN_MS = 5_000;
 const REGISTER_AGAIN_AT_MOST_MS = 60_000;
@@ -173,17 +173,5 @@ async function keepRegistered(
     await sleep(waitMs, undefined, { signal }).catch(() => undefined);
     // Two agents of one name would take the node from each other for ever: ever more slowly, at least.
     waitMs = service.inService() ? REGISTER_AGAIN_MS : Math.min(2 * waitMs, REGISTER_AGAIN_AT_MOST_MS);
-  }
-}
-
-/** Tries until it works, and says once what it waits for. */
-async function patiently<T>(whom: string, step: () => Promise<T>): Promise<T> {
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      return await step();
-    } catch (error) {
-      if (attempt === 0) console.error(`Waiting for ${whom}: ${String(error)}`);
-      await sleep(RETRY_MS);
-    }
   }
 }

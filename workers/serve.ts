@@ -5,6 +5,7 @@ import { NativeConnection, Runtime, Worker, makeTelemetryFilterString } from '@t
 import type { WorkerOptions } from '@temporalio/worker';
 import { NAMESPACE } from '../core/naming.ts';
 import { announceReady, watchParent } from '../stack/parent-watch.ts';
+import { patiently } from './patiently.ts';
 
 export interface ServedWorker {
   readonly taskQueue: string;
@@ -25,7 +26,7 @@ export async function serve(options: ServedWorker): Promise<void> {
   });
   watchParent();
   const { connectionOptions, namespace = NAMESPACE } = loadClientConnectConfig();
-  const connection = await connectPatiently(connectionOptions);
+  const connection = await patiently('Temporal', () => NativeConnection.connect(connectionOptions));
   const temporal = new Client({ connection, namespace });
   const bundled: WorkerOptions['workflowBundle'] = {
     codePath: new URL(options.workflowBundle, import.meta.url).pathname,
@@ -44,19 +45,4 @@ export async function serve(options: ServedWorker): Promise<void> {
   announceReady();
   await running;
   await connection.close();
-}
-
-type ConnectionOptions = Parameters<typeof NativeConnection.connect>[0];
-
-async function connectPatiently(options: ConnectionOptions): Promise<NativeConnection> {
-  for (;;) {
-    try {
-      return await NativeConnection.connect(options);
-    } catch (error) {
-      console.error(
-        `Temporal is not reachable yet: ${error instanceof Error ? error.message : String(error)}`,
-      );
-      await new Promise((resolve) => setTimeout(resolve, 500));
-    }
-  }
 }
