@@ -16,6 +16,8 @@ import type { ClusterView, NodeReport, QueuePage, QueuePosition, Release, Revoca
 const MAX_NOTICES = 1_000;
 /** A look at a run takes the server 5 ms. */
 const MAX_CHECKED_RUNS = 200;
+/** How long a forecast is told again. */
+const FORECAST_MS = 5_000;
 /** The Web UI is for people. */
 const MAX_SHOWN_NODES = 50;
 
@@ -36,7 +38,8 @@ export class Ledger {
   private readonly outbox: LeaseNotice[] = [];
   private nextFence: number;
   private readonly history: RunTimeHistory;
-  private waiting: { readonly version: number; readonly waits: readonly QueuePosition[] } | undefined;
+  private waiting:
+    { readonly version: number; readonly now: number; readonly waits: readonly QueuePosition[] } | undefined;
 
   constructor(packed: PackedCluster) {
     const state = unpackCluster(packed);
@@ -125,6 +128,8 @@ export class Ledger {
   sweep(endedRuns: readonly string[]): void {
     this.forget(endedRuns.filter((run) => this.suspects.has(run)));
     this.suspects = new Set(endedRuns);
+    // Time alone can let a run start: an estimate that was outlived moves the reservation that it waits for.
+    this.touch();
   }
 
   /** Takes back the leases of this pass that found nobody: their runs have ended, and never started a container. */
@@ -232,10 +237,13 @@ export class Ledger {
 
   /** Why each queued run waits. Made only when somebody asks, and not part of what is replayed. */
   private waits(): readonly QueuePosition[] {
-    if (this.waiting?.version === this.version) return this.waiting.waits;
-    const decisions = plan(this.snapshot(), Date.now(), this.history);
+    const now = Date.now();
+    const known = this.waiting;
+    // Forecasts age while nothing happens; pages that are read one after the other belong to one of them.
+    if (known?.version === this.version && now - known.now < FORECAST_MS) return known.waits;
+    const decisions = plan(this.snapshot(), now, this.history);
     const waits = decisions.filter((decision) => decision.type === 'WAIT');
-    this.waiting = { version: this.version, waits };
+    this.waiting = { version: this.version, now, waits };
     return waits;
   }
 
