@@ -19,6 +19,8 @@ export interface RankAssignment extends RankRef {
 
 /** Everything a node needs to run its rank. */
 export interface RankExecution extends RankAssignment {
+  /** Whose secrets the run gets. */
+  readonly user: string;
   readonly spec: RunSpec;
   readonly numNodes: number;
   /** GPUs of this rank's node. */
@@ -55,12 +57,16 @@ export interface ContainerExit {
 /** How a container that was told to stop ended. */
 export interface ContainerStop {
   readonly endedBy: 'not-running' | 'SIGTERM' | 'SIGKILL';
+  /** From the order to the end of the container; absent when it did not run. */
+  readonly afterMs?: number;
 }
 
 /** Served by the agent of one node, on that node's own task queue. */
 export interface NodeActivities {
   /** Fails with an image failure of `core/failures.ts`. Heartbeats `PullProgress`. */
-  'pull-image'(input: RankAssignment & { readonly image: string }): Promise<PulledImage>;
+  'pull-image'(
+    input: RankAssignment & { readonly image: string; readonly user: string },
+  ): Promise<PulledImage>;
   /** Creates the container, if it is not there yet, and runs the integrations in it. Fails with IntegrationFailed. */
   integrations(input: RankExecution): Promise<void>;
   /**

@@ -10,6 +10,7 @@ import type { RankAssignment, RankExecution } from '../activities/contract.ts';
 import type { Lease } from '../core/cluster.ts';
 import { exitFailure, isFailureType, rootCause } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
+import type { RunInput } from '../core/run.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
 import { nodeActivities } from './run-activities.ts';
 
@@ -31,11 +32,10 @@ export interface Gang {
 }
 
 export function assembleGang(
-  spec: RunSpec,
+  { spec, user, graceMs }: RunInput,
   resources: ResourceRequest,
   lease: Lease,
   masterAddress: string,
-  graceMs: number,
 ): Gang {
   const { run, resumption } = lease.request;
   const ranks = lease.ranks.map(({ node, gpuIds }, rank) => ({
@@ -46,6 +46,7 @@ export function assembleGang(
     node,
     fence: lease.fence,
     gpuIds,
+    user,
     spec,
     numNodes: lease.ranks.length,
     localWorldSize: gpuIds.length,
@@ -59,7 +60,7 @@ export function assembleGang(
 export async function pullImages({ ranks, spec }: Gang): Promise<void> {
   await onEveryRank(ranks, async (rank) => {
     const node = nodeActivities(rank, `Pull ${spec.image} on ${rank.node}`);
-    await node['pull-image']({ ...assignmentOf(rank), image: spec.image });
+    await node['pull-image']({ ...assignmentOf(rank), image: spec.image, user: rank.user });
   });
 }
 

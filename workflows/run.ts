@@ -222,7 +222,7 @@ class LiveRun {
     await condition(() => granted() !== undefined);
     const { lease, masterAddress } = granted() as GrantedLease;
     this.lease = lease;
-    return assembleGang(this.input.spec, this.resources, lease, masterAddress, this.input.graceMs);
+    return assembleGang(this.input, this.resources, lease, masterAddress);
   }
 
   private capacityRequest(): CapacityRequest {

@@ -28,6 +28,7 @@ export function aRank(command: string, spec: Partial<RunSpec> = {}): RankExecuti
     cluster: 'test',
     node: 'test-node',
     fence: 1,
+    user: 'tester',
     gpuIds: [],
     numNodes: 1,
     localWorldSize: 0,
