@@ -29,6 +29,23 @@ export interface NodeSettings {
   readonly memoryBytes: number;
 }
 
+/** What other modules add to a container. */
+export interface ContainerAdditions {
+  /** Paths of this machine that the container sees. */
+  readonly mounts: readonly {
+    readonly source: string;
+    readonly target: string;
+    readonly readOnly: boolean;
+  }[];
+  /** Variables that may be seen in `docker inspect`; the platform's give way to them, they to the user's. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+export const NO_ADDITIONS: ContainerAdditions = { mounts: [], environment: {} };
+
+/** Memory-backed, where there is one: variables that must not be seen in `docker inspect`, as a file for bash. */
+export const SECRET_ENVIRONMENT_PATH = '/mnt/mcli-secrets/env.sh';
+
 const COMMAND_PATH = `${CONFIG_DIR}/command.sh`;
 const CA_BUNDLE_PATH = `${CONFIG_DIR}/ca-bundle.pem`;
 /** The program of the container: what it does is decided by the file that is put here before a start. */
@@ -49,6 +66,7 @@ export function containerConfig(
   input: RankExecution,
   settings: NodeSettings,
   raiseLimits: boolean,
+  additions = NO_ADDITIONS,
 ): ContainerConfig {
   const { spec } = input;
   const attached = settings.attachGpus && input.gpuIds.length > 0;
@@ -57,7 +75,9 @@ export function containerConfig(
     Image: spec.image,
     Entrypoint: [],
     Cmd: ['bash', ENTRY_PATH],
-    Env: Object.entries(containerEnvironment(input, settings)).map(([name, value]) => `${name}=${value}`),
+    Env: Object.entries(containerEnvironment(input, settings, additions)).map(
+      ([name, value]) => `${name}=${value}`,
+    ),
     Labels: {
       [LABELS.controlPlane]: settings.controlPlane,
       [LABELS.run]: input.run,
@@ -72,6 +92,12 @@ export function containerConfig(
       // An init process hands SIGTERM to the whole process group and reaps what the command leaves behind.
       Init: true,
       RestartPolicy: { Name: 'no' },
+      Mounts: additions.mounts.map(({ source, target, readOnly }) => ({
+        Type: 'bind',
+        Source: source,
+        Target: target,
+        ReadOnly: readOnly,
+      })),
       NetworkMode: input.numNodes > 1 ? 'host' : settings.containerNetwork,
       // The `local` driver keeps every byte as it was written (json-file replaces those that are not UTF-8). It must
       // never rotate: the position of an entry in the file is its number in the log stream. The file goes with the
@@ -97,8 +123,12 @@ const RAISED_LIMITS = [
   { Name: 'nofile', Soft: 1_048_576, Hard: 1_048_576 },
 ];
 
-/** Later ones win: the node's, the platform's, the trackers', the user's. */
-function containerEnvironment(input: RankExecution, settings: NodeSettings): Record<string, string> {
+/** Later ones win: the node's, the platform's, the trackers', the additions', the user's. */
+function containerEnvironment(
+  input: RankExecution,
+  settings: NodeSettings,
+  additions: ContainerAdditions,
+): Record<string, string> {
   const { spec } = input;
   const attached = settings.attachGpus && input.gpuIds.length > 0;
   return {
@@ -120,6 +150,7 @@ function containerEnvironment(input: RankExecution, settings: NodeSettings): Rec
     MASTER_PORT: String(masterPort(input.fence)),
     ...(!attached && { NVIDIA_VISIBLE_DEVICES: 'void' }),
     ...trackerEnvironment(input),
+    ...additions.environment,
     ...spec.envVariables,
   };
 }
@@ -139,15 +170,18 @@ export function integrationFiles(
   settings: NodeSettings,
   script: string,
 ): ContainerFile[] {
-  return [...configFiles(input.spec, settings), { path: ENTRY_PATH, content: script }];
+  return [...configFiles(input.spec, settings), { path: ENTRY_PATH, content: `${READ_SECRETS}${script}` }];
 }
+
+const READ_SECRETS = `if [ -f ${SECRET_ENVIRONMENT_PATH} ]; then source ${SECRET_ENVIRONMENT_PATH}; fi
+`;
 
 /**
  * The entry script of the command. On SIGTERM bash waits for its children, which got the signal too, so that they have
  * their grace time; without the trap it would end at once and take them with it. `source` keeps the line numbers of
  * the command in error messages.
  */
-const COMMAND_ENTRY = `trap 'wait; exit 143' TERM
+const COMMAND_ENTRY = `${READ_SECRETS}trap 'wait; exit 143' TERM
 set -e
 source ${COMMAND_PATH}
 `;

@@ -6,9 +6,10 @@
 import { CancelledFailure } from '@temporalio/activity';
 import type { RunFailure } from '../core/failures.ts';
 import { containerName } from '../core/naming.ts';
+import type { RankRef } from '../core/naming.ts';
 import { runFailure, stopRequested, whileAttached, whileDockerIsAway } from './attached.ts';
-import { commandFiles, containerConfig, integrationFiles } from './container-config.ts';
-import type { NodeSettings } from './container-config.ts';
+import { commandFiles, containerConfig, integrationFiles, NO_ADDITIONS } from './container-config.ts';
+import type { ContainerAdditions, NodeSettings } from './container-config.ts';
 import type { ContainerLogs } from './container-logs.ts';
 import type { ContainerExit, NodeActivities, RankAssignment, RankExecution } from './contract.ts';
 import type { ContainerFile, ContainerState, Docker } from './docker.ts';
@@ -21,11 +22,21 @@ interface Dependencies {
   readonly docker: Docker;
   readonly logs: ContainerLogs;
   readonly settings: NodeSettings;
+  /** Asked before a container is created, also again for one that was asked for before. */
+  readonly additionsFor?: (input: RankExecution) => Promise<ContainerAdditions>;
+  /** Called when the container is gone, perhaps more than once. */
+  readonly released?: (ref: RankRef) => Promise<void>;
 }
 
 type ContainerActivities = Pick<NodeActivities, 'integrations' | 'execute' | 'remove-container'>;
 
-export function createContainerActivities({ docker, logs, settings }: Dependencies): ContainerActivities {
+export function createContainerActivities({
+  docker,
+  logs,
+  settings,
+  additionsFor = async () => NO_ADDITIONS,
+  released = async () => undefined,
+}: Dependencies): ContainerActivities {
   // Learned from the first container that could not start with them.
   let raiseLimits = true;
   return {
@@ -53,6 +64,7 @@ export function createContainerActivities({ docker, logs, settings }: Dependenci
         const stop = await stopContainer(docker, name, input.graceMs);
         await abortable(signal, logs.close(input, 'removed'));
         await whileDockerIsAway(signal, () => docker.remove(name));
+        await released(input);
         return stop;
       }),
   };
@@ -76,7 +88,9 @@ export function createContainerActivities({ docker, logs, settings }: Dependenci
     let state = await docker.inspect(name);
     if (state === undefined) {
       signal.throwIfAborted();
-      await docker.create(containerConfig(input, settings, raiseLimits));
+      const additions = await additionsFor(input);
+      signal.throwIfAborted();
+      await docker.create(containerConfig(input, settings, raiseLimits, additions));
       state = await docker.inspect(name);
     }
     if (state === undefined) throw new Error(`Container ${name} vanished while it was being created.`);

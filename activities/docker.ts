@@ -40,6 +40,8 @@ export interface PullEvent {
   readonly progressDetail?: { readonly current?: number; readonly total?: number };
 }
 
+export type RegistryLogin = Pick<Dockerode.AuthConfigObject, 'username' | 'password' | 'serveraddress'>;
+
 export type ContainerConfig = Dockerode.ContainerCreateOptions & { readonly name: string };
 
 export interface Docker {
@@ -47,7 +49,7 @@ export interface Docker {
   machine(): Promise<{ readonly platform: string; readonly memoryBytes: number }>;
   image(name: string): Promise<ImageState | undefined>;
   /** Ends when the daemon is done or the signal aborts, which makes the daemon give up the download. */
-  pull(name: string, signal: AbortSignal): AsyncIterable<PullEvent>;
+  pull(name: string, signal: AbortSignal, login?: RegistryLogin): AsyncIterable<PullEvent>;
   inspect(name: string): Promise<ContainerState | undefined>;
   /** Labels of all containers that have these, running or not. */
   list(labels: Readonly<Record<string, string>>): Promise<Readonly<Record<string, string>>[]>;
@@ -109,8 +111,9 @@ export function createDocker(host?: string): Docker {
       return found && { id: found.Id, platform: `${found.Os}/${found.Architecture}` };
     },
 
-    async *pull(name, signal) {
-      const stream = await asked(dockerode.pull(name, { abortSignal: signal }));
+    async *pull(name, signal, login) {
+      const options = { abortSignal: signal, ...(login && { authconfig: login }) };
+      const stream = await asked(dockerode.pull(name, options));
       yield* jsonLines(stream as Readable, signal);
     },
 

@@ -1,22 +1,34 @@
 /** Brings the image of a run to the node. */
 import type { FailureType } from '../core/failures.ts';
 import { runFailure, whileAttached, whileDockerIsAway } from './attached.ts';
-import type { NodeActivities, PulledImage, PullProgress, RankAssignment } from './contract.ts';
+import type { NodeActivities, PulledImage, PullProgress } from './contract.ts';
 import type { Docker, ImageState, PullEvent } from './docker.ts';
 import { DockerError } from './docker.ts';
 
+/** What to show a registry. */
+export interface RegistryAuth {
+  /** Name of the secret that this is from. */
+  readonly secret: string;
+  /** The registry that the secret is for, as in `docker login`. */
+  readonly server: string;
+  readonly username: string;
+  readonly password: string;
+}
+
 interface Dependencies {
   readonly docker: Docker;
+  /** Asked before every pull; undefined where the user has no secret for this registry. */
+  readonly authFor?: (input: PullInput) => Promise<RegistryAuth | undefined>;
   /** As `docker run` does it: an image that is on the machine is used as it is. Otherwise every run pulls. */
   readonly allowLocalImages: boolean;
   /** How long a pull may stand still before the registry counts as unreachable. */
   readonly pullIdleMs: number;
 }
 
-type PullInput = RankAssignment & { readonly image: string };
+type PullInput = Parameters<NodeActivities['pull-image']>[0];
 
 export function createImageActivities(dependencies: Dependencies): Pick<NodeActivities, 'pull-image'> {
-  const { docker, allowLocalImages, pullIdleMs } = dependencies;
+  const { docker, allowLocalImages, pullIdleMs, authFor = async () => undefined } = dependencies;
   return {
     'pull-image'(input) {
       const image = withTag(input.image);
@@ -47,10 +59,16 @@ export function createImageActivities(dependencies: Dependencies): Pick<NodeActi
     layers: PulledLayers,
     signal: AbortSignal,
   ): Promise<void> {
+    const auth = await authFor(input);
+    const login = auth && {
+      username: auth.username,
+      password: auth.password,
+      serveraddress: auth.server,
+    };
     const idle = new AbortController();
     const watchdog = setTimeout(() => idle.abort(), pullIdleMs);
     try {
-      for await (const event of docker.pull(image, AbortSignal.any([signal, idle.signal]))) {
+      for await (const event of docker.pull(image, AbortSignal.any([signal, idle.signal]), login)) {
         // A pull can fail inside a response that began with success.
         if (event.error !== undefined) throw new DockerError(event.error, 500);
         layers.add(event);

@@ -1,6 +1,10 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ContainerExit, ContainerStop, RankExecution } from '../../activities/contract.ts';
+import type { ContainerState } from '../../activities/docker.ts';
 import { containerName, PARAMETERS_PATH } from '../../core/naming.ts';
 import type { RunSpec } from '../../core/run-spec.ts';
 import {
@@ -44,7 +48,8 @@ function tracked(
   return rank;
 }
 
-const agent = (settings = {}) => anAgent(Promise.resolve(connection), settings);
+const agent = (settings = {}, more: Parameters<typeof anAgent>[2] = {}) =>
+  anAgent(Promise.resolve(connection), settings, more);
 
 function execute(rank: RankExecution, settings = {}): Promise<ContainerExit> {
   return anAttempt().run(agent(settings).execute, rank);
@@ -110,6 +115,42 @@ describe('the command', () => {
       'True',
       '',
     ]);
+  });
+
+  it('gets what other modules add: mounts, variables that may be seen, and a file of those that may not', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'mcli-test-additions-'));
+    await writeFile(join(folder, 'env.sh'), "export HIDDEN='se cret'\n");
+    const asked = new Set<string>();
+    const released: string[] = [];
+    const activities = agent(
+      {},
+      {
+        additionsFor: async ({ run }) => {
+          asked.add(run);
+          return {
+            mounts: [{ source: folder, target: '/mnt/mcli-secrets', readOnly: true }],
+            environment: { ADDED: 'yes', MINE: 'platform' },
+          };
+        },
+        released: async ({ run }) => void released.push(run),
+      },
+    );
+    const rank = tracked('echo $HIDDEN $ADDED $MINE; touch /mnt/mcli-secrets/x || echo read-only', {
+      envVariables: { MINE: 'user' },
+    });
+    try {
+      await anAttempt().run(activities.execute, rank);
+      const { env } = (await containerOf(rank)) as ContainerState;
+      expect(env).toContain('ADDED=yes');
+      expect(env.join()).not.toContain('cret');
+      await anAttempt().run(activities['remove-container'], rank);
+      expect((await shippedLog(connection, rank)).text).toMatch(
+        /^se cret yes user\n.*Read-only file system\nread-only\n$/,
+      );
+      expect({ asked: [...asked], released }).toEqual({ asked: [rank.run], released: [rank.run] });
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   it('is told apart from one that the kernel killed for its memory', async () => {

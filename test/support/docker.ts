@@ -60,9 +60,13 @@ export const SETTINGS: NodeSettings = {
 };
 
 /** One life of a node agent: its activities with a log shipper of their own. */
-export function anAgent(connection: Promise<NatsConnection>, settings: Partial<NodeSettings> = {}) {
+export function anAgent(
+  connection: Promise<NatsConnection>,
+  settings: Partial<NodeSettings> = {},
+  more: Partial<Parameters<typeof createContainerActivities>[0]> = {},
+) {
   const logs = createContainerLogs(docker, createLogStream(connection));
-  return createContainerActivities({ docker, logs, settings: { ...SETTINGS, ...settings } });
+  return createContainerActivities({ docker, logs, settings: { ...SETTINGS, ...settings }, ...more });
 }
 
 /** The platform around one attempt of an activity; quiet, since failures are what many tests want. */
