@@ -14,6 +14,8 @@ interface FailureClass {
   readonly blame: Blame;
   /** What to do next; absent where the message says it all. */
   readonly hint?: string;
+  /** True when it speaks against the node: after several in a row, nothing new starts there. */
+  readonly nodeAtFault?: true;
 }
 
 const SECRET_HINT =
@@ -55,6 +57,7 @@ export const FAILURES = {
     status: 'FAILED',
     reason: 'FailedPull',
     blame: 'system',
+    nodeAtFault: true,
     hint: 'Free disk space on the node, or cordon it.',
   },
   IntegrationFailed: {
@@ -96,12 +99,14 @@ export const FAILURES = {
     status: 'FAILED',
     reason: 'DockerError',
     blame: 'system',
+    nodeAtFault: true,
     hint: 'See the log of the node agent.',
   },
   AgentError: {
     status: 'FAILED',
     reason: 'AgentError',
     blame: 'system',
+    nodeAtFault: true,
     hint: 'See the log of the node agent.',
   },
 } as const satisfies Record<string, FailureClass>;
@@ -122,6 +127,10 @@ export interface RunFailure {
 
 export function failureClass(type: FailureType): FailureClass {
   return FAILURES[type];
+}
+
+export function isNodeFailure(type: FailureType): boolean {
+  return failureClass(type).nodeAtFault === true;
 }
 
 export function isFailureType(text: string | null | undefined): text is FailureType {
