@@ -28,7 +28,10 @@ interface Dependencies {
   readonly released?: (ref: RankRef) => Promise<void>;
 }
 
-type ContainerActivities = Pick<NodeActivities, 'integrations' | 'execute' | 'remove-container'>;
+type ContainerActivities = Pick<
+  NodeActivities,
+  'integrations' | 'execute' | 'stop-container' | 'remove-container'
+>;
 
 export function createContainerActivities({
   docker,
@@ -57,6 +60,9 @@ export function createContainerActivities({
         void logs.close(input, `exit ${exit.exitCode}`);
         return exit;
       }),
+
+    'stop-container': (input) =>
+      whileAttached(() => stopContainer(docker, containerName(input), input.graceMs)),
 
     'remove-container': (input) =>
       whileAttached(async (signal) => {

@@ -74,6 +74,8 @@ export interface NodeActivities {
    * a result; failures are Docker's. When cancelled, stops the container (SIGTERM, grace, SIGKILL).
    */
   execute(input: RankExecution): Promise<ContainerExit>;
+  /** SIGTERM, grace, SIGKILL. A container that is not there or does not run is left as it is. */
+  'stop-container'(input: RankAssignment & { readonly graceMs: number }): Promise<ContainerStop>;
   /** Stops the container if it runs, drains and closes its log, removes it. Idempotent. */
   'remove-container'(input: RankAssignment & { readonly graceMs: number }): Promise<ContainerStop>;
   /** Runs as long as the node is in service: its heartbeat is the node's. */

@@ -7,10 +7,9 @@ import type { Connections } from './connection.ts';
 import { ClusterSilent } from './errors.ts';
 
 /** What an operator may tell a cluster about one of its nodes. */
-export interface NodeOrder {
-  readonly type: Extract<NodeReport['type'], 'cordoned' | 'uncordoned' | 'drained' | 'deleted'>;
-  readonly node: string;
-}
+export type NodeOrder =
+  | Extract<NodeReport, { readonly type: 'cordoned' }>
+  | { readonly type: 'uncordoned' | 'drained' | 'deleted'; readonly node: string };
 
 export class Clusters {
   private readonly connections: Connections;

@@ -14,13 +14,22 @@ export interface NodeInventory {
   readonly cpuSlots: number;
   /** Where other nodes reach this one: MASTER_ADDR of a gang whose rank 0 runs here. */
   readonly address: string;
+  /**
+   * For how long the node may run containers without a word from the control plane: then it has stopped them itself,
+   * in milliseconds. `null`: it never does, and its runs wait for it to come back. Absent: as `0`.
+   */
+  readonly leaseMs?: number | null;
 }
 
 export interface ClusterNode extends NodeInventory {
   /** False while its agent's heartbeat is missing. */
   readonly alive: boolean;
-  /** True when an operator wants no new runs here. */
+  /** True when no new runs are wanted here. */
   readonly cordoned: boolean;
+  /** Why it was cordoned; absent when an operator gave no reason. */
+  readonly cordonReason?: string;
+  /** Failures in a row that speak against the node, and the time of the last. */
+  readonly incidents?: { readonly count: number; readonly lastAt: number };
 }
 
 /** One resumption of one run that waits for capacity. */

@@ -5,14 +5,19 @@ import {
   CancellationScope,
   TimeoutFailure,
   isCancellation,
+  sleep,
 } from '@temporalio/workflow';
-import type { RankAssignment, RankExecution } from '../activities/contract.ts';
+import type { ContainerStop, RankAssignment, RankExecution } from '../activities/contract.ts';
 import type { Lease } from '../core/cluster.ts';
 import { exitFailure, isFailureType, rootCause } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
 import type { RunInput } from '../core/run.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
-import { nodeActivities } from './run-activities.ts';
+import type { Interruptions } from './interruptions.ts';
+import { nodeActivities, removals, stopOrders } from './run-activities.ts';
+
+/** A Docker daemon that refuses is asked again this often. */
+const REMOVE_AGAIN_MS = 10_000;
 
 /** Thrown when at least one rank failed; carries the failure that stands for all. */
 class GangFailed extends Error {
@@ -84,19 +89,59 @@ export async function executeCommand({ ranks }: Gang): Promise<void> {
   });
 }
 
-/** Leaves no container of the lease behind. Never fails: what a dead node still holds is its agent's to clear. */
-export async function removeContainers({ ranks }: Gang, isLost: (node: string) => boolean): Promise<void> {
-  await Promise.allSettled(
-    ranks
-      .filter(({ node }) => !isLost(node))
-      .map((rank) =>
-        nodeActivities(rank, `Rank ${rank.rank} on ${rank.node}: remove the container`)['remove-container']({
-          ...assignmentOf(rank),
-          graceMs: rank.graceMs,
-        }),
-      ),
-  );
+/** How each rank ended that was told to stop: what is known by the time it is asked for. */
+export type Stops = Map<number, ContainerStop>;
+
+/**
+ * Tells every node of the gang to stop its container now. An order of its own, because a cancelled activity hears of it
+ * with the answer to its next heartbeat only. Who does not answer is stopped by the removal of its container.
+ */
+export function orderStop({ ranks }: Gang, stops: Stops): void {
+  for (const rank of ranks) {
+    const order = stopOrders(rank, `Rank ${rank.rank} on ${rank.node}: stop`)['stop-container'](
+      orderFor(rank),
+    );
+    order.then(
+      (stop) => stops.set(rank.rank, stop),
+      () => undefined,
+    );
+  }
 }
+
+/**
+ * Returns when no container of the gang is left: proven by its node, or because the lease of a lost node has run out,
+ * after which the node has ended it by itself.
+ */
+export async function removeContainers({ ranks }: Gang, interruptions: Interruptions): Promise<void> {
+  await Promise.all(ranks.map((rank) => untilGone(rank, interruptions)));
+}
+
+async function untilGone(rank: RankExecution, interruptions: Interruptions): Promise<void> {
+  if (interruptions.isLeaseOver(rank.node)) return;
+  const scope = new CancellationScope({ cancellable: true });
+  await scope.run(async () => {
+    await Promise.race([remove(rank), interruptions.untilLeaseIsOver(rank.node)]);
+  });
+  scope.cancel();
+}
+
+async function remove(rank: RankExecution): Promise<void> {
+  for (;;) {
+    try {
+      await removals(rank, `Rank ${rank.rank} on ${rank.node}: remove the container`)['remove-container'](
+        orderFor(rank),
+      );
+      return;
+    } catch (error) {
+      // The node may not have answered because its lease is over.
+      if (isCancellation(error)) return;
+      // As long as the container may live, its GPUs are not free.
+      await sleep(REMOVE_AGAIN_MS, { summary: 'The container could not be removed' });
+    }
+  }
+}
+
+const orderFor = (rank: RankExecution) => ({ ...assignmentOf(rank), graceMs: rank.graceMs });
 
 /** What an activity's or a gang's error means for the run. */
 export function failureOf(error: unknown): RunFailure {

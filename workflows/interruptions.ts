@@ -1,5 +1,5 @@
 /** What ends a resumption from outside: stops, lost nodes, preemptions, the time limit. */
-import { CancellationScope } from '@temporalio/workflow';
+import { CancellationScope, condition } from '@temporalio/workflow';
 import type { RunFailure } from '../core/failures.ts';
 import type { Revocation } from './messages.ts';
 
@@ -8,7 +8,8 @@ export class Interruptions {
   cause: RunFailure | undefined;
   /** A stop is final: no further resumption follows it. */
   final = false;
-  readonly lostNodes = new Set<string>();
+  /** Lost nodes, and until when they may still run their containers, in epoch milliseconds. */
+  private readonly leaseEnds = new Map<string, number>();
   resumption = 0;
   /** Called when a live resumption is interrupted. */
   onInterrupt: (cause: RunFailure) => void = () => undefined;
@@ -24,11 +25,34 @@ export class Interruptions {
     this.onInterrupt(this.cause);
   }
 
-  revoke({ resumption, type, node, message }: Revocation): void {
+  revoke({ resumption, type, node, message, leaseMs = 0 }: Revocation): void {
     // A revocation may arrive late, when the resumption that it names is over.
     if (resumption !== this.resumption) return;
-    if (type === 'NodeLost' && node !== undefined) this.lostNodes.add(node);
+    if (type === 'NodeLost' && node !== undefined) {
+      const endsAt = Date.now() + leaseMs;
+      // A node that is lost and then deleted has nothing more to wait for.
+      this.leaseEnds.set(node, Math.min(endsAt, this.leaseEnds.get(node) ?? endsAt));
+    }
     this.interrupt({ type, message });
+  }
+
+  /** When the last lease of a lost node ends, in epoch milliseconds; undefined when no node is lost. */
+  get lastLeaseEnd(): number | undefined {
+    return this.leaseEnds.size === 0 ? undefined : Math.max(...this.leaseEnds.values());
+  }
+
+  isLeaseOver(node: string): boolean {
+    const endsAt = this.leaseEnds.get(node);
+    return endsAt !== undefined && endsAt <= Date.now();
+  }
+
+  /** Resolves when the node is lost and no longer runs anything of this run. */
+  async untilLeaseIsOver(node: string): Promise<void> {
+    while (!this.isLeaseOver(node)) {
+      const endsAt = this.leaseEnds.get(node);
+      if (endsAt === undefined) await condition(() => this.leaseEnds.has(node));
+      else await condition(() => this.leaseEnds.get(node) !== endsAt, endsAt - Date.now());
+    }
   }
 
   async guard(resumption: number, body: () => Promise<void>): Promise<void> {
@@ -45,6 +69,6 @@ export class Interruptions {
   /** Forgets what ended the last resumption, so that the next can live. */
   clear(): void {
     this.cause = undefined;
-    this.lostNodes.clear();
+    this.leaseEnds.clear();
   }
 }

@@ -18,6 +18,8 @@ const MAX_NOTICES = 1_000;
 const MAX_CHECKED_RUNS = 200;
 /** How long a forecast is told again. */
 const FORECAST_MS = 5_000;
+/** Failures of a node in a row, without a run that ended well, until nothing new starts there. */
+const INCIDENTS_TO_CORDON = 3;
 /** The Web UI is for people. */
 const MAX_SHOWN_NODES = 50;
 
@@ -74,7 +76,32 @@ export class Ledger {
     const lease = this.leases.get(key);
     if (!lease) return;
     this.leases.delete(key);
-    if (ref.ranToEnd) learn(this.history, lease.request, Date.now() - lease.grantedAt);
+    if (ref.ranToEnd) {
+      learn(this.history, lease.request, Date.now() - lease.grantedAt);
+      for (const { node } of lease.ranks) this.forgive(node);
+    }
+    if (ref.nodeFailure) this.blame(ref.nodeFailure, lease);
+  }
+
+  /** One cause may fail many runs of a node together: it counts once, for leases granted since the last. */
+  private blame({ node: name, message }: NonNullable<Release['nodeFailure']>, lease: Lease): void {
+    const node = this.nodes.get(name);
+    if (!node || node.cordoned || lease.grantedAt < (node.incidents?.lastAt ?? 0)) return;
+    const count = (node.incidents?.count ?? 0) + 1;
+    const cordoned = count >= INCIDENTS_TO_CORDON;
+    this.nodes.set(name, {
+      ...node,
+      incidents: { count, lastAt: Date.now() },
+      cordoned,
+      ...(cordoned ? { cordonReason: `${count} failures in a row, the last: ${message}` } : {}),
+    });
+  }
+
+  private forgive(name: string): void {
+    const node = this.nodes.get(name);
+    if (!node?.incidents) return;
+    const { incidents: _, ...innocent } = node;
+    this.nodes.set(name, innocent);
   }
 
   report(report: NodeReport): void {
@@ -82,9 +109,10 @@ export class Ledger {
     if (report.type === 'joined') {
       const known = this.nodes.get(report.inventory.node);
       this.nodes.set(report.inventory.node, {
+        cordoned: false,
+        ...known,
         ...report.inventory,
         alive: true,
-        cordoned: known?.cordoned ?? false,
       });
       return;
     }
@@ -93,12 +121,18 @@ export class Ledger {
     switch (report.type) {
       case 'lost':
         this.nodes.set(node.node, { ...node, alive: false });
-        this.revokeAll(node.node, 'NodeLost', `Node ${node.node} no longer answers.`);
+        // A node that never lets go of its runs goes on with them when it is back.
+        if (node.leaseMs === null) break;
+        this.revokeAll(node.node, 'NodeLost', `Node ${node.node} no longer answers.`, node.leaseMs);
         break;
       case 'cordoned':
-      case 'uncordoned':
-        this.nodes.set(node.node, { ...node, cordoned: report.type === 'cordoned' });
+        this.nodes.set(node.node, { ...node, cordoned: true, ...optionalReason(report.reason) });
         break;
+      case 'uncordoned': {
+        const { cordonReason: _, incidents: __, ...trusted } = node;
+        this.nodes.set(node.node, { ...trusted, cordoned: false });
+        break;
+      }
       case 'drained':
         this.nodes.set(node.node, { ...node, cordoned: true });
         this.revokeAll(node.node, 'Preempted', `Node ${node.node} is being drained.`);
@@ -110,9 +144,10 @@ export class Ledger {
     }
   }
 
-  private revokeAll(node: string, type: Revocation['type'], message: string): void {
+  private revokeAll(node: string, type: Revocation['type'], message: string, leaseMs?: number): void {
+    const why = { type, message, node, ...(leaseMs === undefined ? {} : { leaseMs }) };
     for (const [key, lease] of this.leases) {
-      if (lease.ranks.some((rank) => rank.node === node)) this.revoke(key, lease, { type, message, node });
+      if (lease.ranks.some((rank) => rank.node === node)) this.revoke(key, lease, why);
     }
   }
 
@@ -280,12 +315,18 @@ export class Ledger {
     this.version += 1;
   }
 
-  private revoke(key: string, lease: Lease, why: Pick<Revocation, 'type' | 'message' | 'node'>): void {
+  private revoke(
+    key: string,
+    lease: Lease,
+    why: Pick<Revocation, 'type' | 'message' | 'node' | 'leaseMs'>,
+  ): void {
     this.leases.set(key, lease);
     const { run, resumption } = lease.request;
     this.outbox.push({ type: 'revoked', revocation: { run, resumption, fence: lease.fence, ...why } });
   }
 }
+
+const optionalReason = (reason: string | undefined) => (reason === undefined ? {} : { cordonReason: reason });
 
 const gpusOf = ({ node, gpuIds }: RankPlacement): string[] => gpuIds.map((gpu) => `${node}/${gpu}`);
 

@@ -57,6 +57,8 @@ export interface Revocation {
   readonly type: 'NodeLost' | 'Preempted';
   /** The node that is lost or to be left; absent when a run gives way to another. */
   readonly node?: string;
+  /** How long a lost node may still run its container, in milliseconds from now. Absent: no longer. */
+  readonly leaseMs?: number;
   readonly message: string;
 }
 export const leaseRevokedSignal = defineSignal<[Revocation]>('lease-revoked');
@@ -71,12 +73,15 @@ export interface Release {
   readonly resumption: number;
   /** True when the command ended by itself: only then its time says something about the next one's. */
   readonly ranToEnd: boolean;
+  /** The node that failed the run, and how: three times in a row, and nothing new starts there. */
+  readonly nodeFailure?: { readonly node: string; readonly message: string };
 }
 export const releaseCapacitySignal = defineSignal<[Release]>('release-capacity');
 
 export type NodeReport =
   | { readonly type: 'joined'; readonly inventory: NodeInventory }
-  | { readonly type: 'lost' | 'cordoned' | 'uncordoned' | 'drained' | 'deleted'; readonly node: string };
+  | { readonly type: 'cordoned'; readonly node: string; readonly reason?: string }
+  | { readonly type: 'lost' | 'uncordoned' | 'drained' | 'deleted'; readonly node: string };
 export const nodeReportSignal = defineSignal<[NodeReport]>('node-report');
 
 export interface ClusterView {

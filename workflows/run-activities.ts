@@ -1,5 +1,6 @@
 /** The activities of a run with their timeouts, and why these. */
 import { ActivityCancellationType, proxyActivities } from '@temporalio/workflow';
+import type { ActivityOptions } from '@temporalio/workflow';
 import type { ControlActivities, NodeActivities } from '../activities/contract.ts';
 import { FAILURES } from '../core/failures.ts';
 import { CONTROL_QUEUE, nodeQueue } from '../core/naming.ts';
@@ -39,20 +40,42 @@ export function constructionActivities(summary: string): Pick<ControlActivities,
   });
 }
 
-export function nodeActivities(
-  place: { readonly cluster: string; readonly node: string },
-  summary: string,
-): NodeActivities {
+interface Place {
+  readonly cluster: string;
+  readonly node: string;
+}
+
+export function nodeActivities(place: Place, summary: string): NodeActivities {
   return proxyActivities<NodeActivities>({
-    taskQueue: nodeQueue(place.cluster, place.node),
-    startToCloseTimeout: LONGEST_ACTIVITY,
-    // A killed agent is noticed after this; the next one re-attaches to the container.
-    heartbeatTimeout: '10s',
-    // Node loss is decided by the cluster, which revokes the lease; this only ends a wait that nobody else would.
-    scheduleToStartTimeout: '10m',
+    ...onNode(place, summary),
     // A stop is over when the container is proven gone.
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+  });
+}
+
+/** Nobody waits for the answer of a node whose lease is over. */
+export function removals(place: Place, summary: string): Pick<NodeActivities, 'remove-container'> {
+  return proxyActivities<NodeActivities>(onNode(place, summary));
+}
+
+/** Now or never: a node that does not take the order at once hears of the stop by other means. */
+export function stopOrders(place: Place, summary: string): Pick<NodeActivities, 'stop-container'> {
+  return proxyActivities<NodeActivities>({
+    ...onNode(place, summary),
+    scheduleToStartTimeout: '10s',
+    retry: { maximumAttempts: 1 },
+  });
+}
+
+/** No limit to the wait for a node: the cluster decides that a node is lost, and revokes the lease. */
+function onNode({ cluster, node }: Place, summary: string): ActivityOptions {
+  return {
+    taskQueue: nodeQueue(cluster, node),
+    startToCloseTimeout: LONGEST_ACTIVITY,
+    // A killed agent is noticed after this; the next one re-attaches to the container.
+    heartbeatTimeout: '6s',
+    cancellationType: ActivityCancellationType.TRY_CANCEL,
     retry: RETRY,
     summary,
-  });
+  };
 }

@@ -9,12 +9,13 @@ import {
   ApplicationFailure,
   CancellationScope,
   condition,
+  patched,
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Construction } from '../activities/contract.ts';
 import type { CapacityRequest, Lease } from '../core/cluster.ts';
-import { failureClass } from '../core/failures.ts';
+import { failureClass, isNodeFailure } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
 import { MAX_SYSTEM_RETRIES } from '../core/run.ts';
 import type { RunInput, RunOutcome } from '../core/run.ts';
@@ -24,11 +25,12 @@ import {
   assembleGang,
   executeCommand,
   failureOf,
+  orderStop,
   pullImages,
   removeContainers,
   runIntegrations,
 } from './gang.ts';
-import type { Gang } from './gang.ts';
+import type { Gang, Stops } from './gang.ts';
 import { Interruptions } from './interruptions.ts';
 import {
   clusterRestartedSignal,
@@ -95,11 +97,6 @@ async function constructRun({ spec }: RunInput): Promise<Construction> {
   }
 }
 
-interface Ending {
-  readonly failure: RunFailure | undefined;
-  readonly exitCode?: number;
-}
-
 class LiveRun {
   private readonly name = workflowInfo().workflowId;
   private readonly input: RunInput;
@@ -109,6 +106,9 @@ class LiveRun {
   private resumption = 0;
   private startedAt: Date | undefined;
   private lease: Lease | undefined;
+  /** From the grant to the end of the resumption. */
+  private gang: Gang | undefined;
+  private readonly stops: Stops = new Map();
   private terminating = false;
   private scheduling: SchedulingRequest;
   /** True from the request for capacity to its release: the cluster knows of this resumption. */
@@ -131,6 +131,7 @@ class LiveRun {
     this.scheduling = input.spec.scheduling;
     interruptions.onInterrupt = (cause) => {
       if (this.lease) this.terminate(cause);
+      if (this.gang && patched('stop-container')) orderStop(this.gang, this.stops);
     };
   }
 
@@ -159,47 +160,65 @@ class LiveRun {
       showConstructed(this.input.user, this.resources, this.input.spec.scheduling),
     );
     for (;;) {
-      const ending = await this.resume();
-      if (!this.goesOn(ending)) return this.end(ending);
+      const failure = await this.resume();
+      const resumes = this.mayResume(failure);
+      const isQueued = resumes && this.waitsForLostNode();
+      if (this.gang) {
+        this.terminate(failure);
+        // Everybody shall see at once that the run goes on, and when.
+        if (isQueued) this.showQueuedAgain(failure);
+        await removeContainers(this.gang, this.interruptions);
+      }
+      await this.giveBack(failure);
+      // Whoever stops a run that waits for its next resumption ends it.
+      if (!resumes || this.interruptions.final) return this.end(resumes ? this.interruptions.cause : failure);
+      if (!isQueued) this.showQueuedAgain(failure);
       this.interruptions.clear();
       this.lease = undefined;
       this.resumption += 1;
-      this.show('QUEUED', ending.failure);
       // A stop ends the back-off.
       await condition(() => this.interruptions.cause !== undefined, backoffMs(this.systemRetries));
     }
   }
 
-  private async resume(): Promise<Ending> {
-    let gang: Gang | undefined;
-    let failure: RunFailure | undefined;
+  /** One resumption, from the request for capacity to its end. Answers with what ended it early. */
+  private async resume(): Promise<RunFailure | undefined> {
+    this.gang = undefined;
+    this.stops.clear();
     this.terminating = false;
     try {
       await this.interruptions.guard(this.resumption, async () => {
-        gang = await this.waitForCapacity();
+        this.gang = await this.waitForCapacity();
         this.show('STARTING', undefined, `Pulling ${this.input.spec.image}.`);
-        await pullImages(gang);
+        await pullImages(this.gang);
         this.markStart();
         this.show('RUNNING', undefined, 'The integrations run, then the command.');
-        await runIntegrations(gang);
-        await executeCommand(gang);
+        await runIntegrations(this.gang);
+        await executeCommand(this.gang);
       });
+      return undefined;
     } catch (error) {
-      failure = this.interruptions.cause ?? failureOf(error);
+      return this.interruptions.cause ?? failureOf(error);
     }
-    if (gang) {
-      this.terminate(failure);
-      await removeContainers(gang, (node) => this.interruptions.lostNodes.has(node));
-    }
+  }
+
+  private async giveBack(failure: RunFailure | undefined): Promise<void> {
     this.registered = false;
     await this.asking;
+    const { node, message = '' } = failure ?? {};
+    const speaksAgainstNode = failure && isNodeFailure(failure.type) && node !== undefined;
     await controlActivities(`Give back the capacity of resumption ${this.resumption}`).complete({
       cluster: this.resources.cluster,
       run: this.name,
       resumption: this.resumption,
       ranToEnd: failure === undefined || failure.exitCode !== undefined,
+      ...(speaksAgainstNode ? { nodeFailure: { node, message } } : {}),
     });
-    return { failure };
+  }
+
+  /** True while a node that no longer answers may still run its container. */
+  private waitsForLostNode(): boolean {
+    return (this.interruptions.lastLeaseEnd ?? 0) > Date.now();
   }
 
   /** Shown from the order on, and not only when the containers have obeyed it. */
@@ -275,7 +294,8 @@ class LiveRun {
     }
   }
 
-  private goesOn({ failure }: Ending): boolean {
+  /** Counts the failure, and tells whether another resumption may follow it. */
+  private mayResume(failure: RunFailure | undefined): boolean {
     if (!failure || this.interruptions.final) return false;
     const { retryOnSystemFailure, maxRetries } = this.scheduling;
     if (failure.type === 'Preempted') return true;
@@ -287,7 +307,7 @@ class LiveRun {
     return this.userRetries <= maxRetries;
   }
 
-  private end({ failure }: Ending): RunOutcome {
+  private end(failure: RunFailure | undefined): RunOutcome {
     const status = failure ? failureClass(failure.type).status : 'COMPLETED';
     const message = failure?.message ?? 'The command ended with exit code 0.';
     showStatus({
@@ -306,6 +326,21 @@ class LiveRun {
       ...(failure?.exitCode === undefined ? {} : { exitCode: failure.exitCode }),
     };
     return outcome;
+  }
+
+  private showQueuedAgain(failure: RunFailure | undefined): void {
+    const { lastLeaseEnd } = this.interruptions;
+    const wait =
+      lastLeaseEnd !== undefined && lastLeaseEnd > Date.now()
+        ? ` The run goes on elsewhere when that node has let go of it: ${new Date(lastLeaseEnd).toISOString()} at the latest.`
+        : '';
+    showStatus({
+      run: this.name,
+      status: 'QUEUED',
+      resumption: this.resumption + 1,
+      reason: failure ? failureClass(failure.type).reason : '',
+      message: `${failure?.message ?? ''}${wait}`,
+    });
   }
 
   private show(status: RunStatus, failure: RunFailure | undefined, message = ''): void {

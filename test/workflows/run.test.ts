@@ -321,6 +321,10 @@ class World {
         const at = new Date().toISOString();
         return { exitCode: exitCode ?? 0, oomKilled: false, startedAt: at, finishedAt: at };
       },
+      'stop-container': async (input) => {
+        note('stop-container', input);
+        return { endedBy: 'SIGTERM', afterMs: 100 };
+      },
       'remove-container': async (input) => {
         note('remove-container', input);
         return { endedBy: 'not-running' };
