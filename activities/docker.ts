@@ -42,11 +42,34 @@ export interface PullEvent {
 
 export type RegistryLogin = Pick<Dockerode.AuthConfigObject, 'username' | 'password' | 'serveraddress'>;
 
+/** What a container has used and uses now. */
+export interface ContainerStats {
+  /** Epoch milliseconds. */
+  readonly at: number;
+  /** Since its start, over all cores. */
+  readonly cpuMs: number;
+  /** Without what the kernel would give back at once. */
+  readonly memoryBytes: number;
+  readonly memoryLimitBytes: number;
+}
+
+export interface StoredImage {
+  readonly id: string;
+  /** Like `bash:latest`; empty when another image has taken its name. */
+  readonly names: readonly string[];
+  /** Layers that it shares with other images included. */
+  readonly bytes: number;
+}
+
 export type ContainerConfig = Dockerode.ContainerCreateOptions & { readonly name: string };
 
 export interface Docker {
-  /** Platform and memory of the machine that runs the containers. */
-  machine(): Promise<{ readonly platform: string; readonly memoryBytes: number }>;
+  /** Platform and memory of the machine that runs the containers, and its folder of images and containers. */
+  machine(): Promise<{
+    readonly platform: string;
+    readonly memoryBytes: number;
+    readonly dataRoot: string;
+  }>;
   image(name: string): Promise<ImageState | undefined>;
   /** Ends when the daemon is done or the signal aborts, which makes the daemon give up the download. */
   pull(name: string, signal: AbortSignal, login?: RegistryLogin): AsyncIterable<PullEvent>;
@@ -70,6 +93,15 @@ export interface Docker {
    * container that does not run, what there is. `tail` keeps the last entries only.
    */
   logs(name: string, tail?: number): Promise<Readable>;
+  /** Undefined when it does not run. */
+  stats(name: string): Promise<ContainerStats | undefined>;
+  /** Resolves when the daemon can list its containers, which takes more of it than being there. */
+  check(signal: AbortSignal): Promise<void>;
+  images(): Promise<StoredImage[]>;
+  /** Ids of the images of all containers, whosever they are. */
+  imagesInUse(): Promise<Set<string>>;
+  /** Of an image with other names, the name only. @throws DockerError 409 when a container uses it. */
+  removeImage(nameOrId: string): Promise<void>;
 }
 
 /** The daemon refused, failed, or is away. */
@@ -192,13 +224,46 @@ export function createDocker(host?: string): Docker {
       const limited = tail === undefined ? options : { ...options, tail };
       return (await asked(dockerode.getContainer(name).logs(limited))) as Readable;
     },
+
+    async stats(name) {
+      const found = await absentAsUndefined((limit) =>
+        dockerode.getContainer(name).stats({ stream: false, 'one-shot': true, ...limit }),
+      );
+      return found && containerStats(found);
+    },
+
+    async check(abortSignal) {
+      await asked(dockerode.listContainers({ limit: 1, abortSignal }));
+    },
+
+    async images() {
+      const found = await answered((limit) => dockerode.listImages(limit));
+      return found.map(({ Id: id, RepoTags: tags, Size: bytes }) => ({
+        id,
+        names: (tags ?? []).filter((name) => name !== '<none>:<none>'),
+        bytes,
+      }));
+    },
+
+    async imagesInUse() {
+      const found = await answered((limit) => dockerode.listContainers({ all: true, ...limit }));
+      return new Set(found.map(({ ImageID }) => ImageID));
+    },
+
+    async removeImage(nameOrId) {
+      await unlessAlready(404, (limit) => dockerode.getImage(nameOrId).remove(limit));
+    },
   };
 }
 
 async function describeMachine(dockerode: Dockerode): ReturnType<Docker['machine']> {
-  const info = (await asked(dockerode.info())) as { OSType: string; MemTotal: number };
+  const info = (await asked(dockerode.info())) as { OSType: string; MemTotal: number; DockerRootDir: string };
   const version = await asked(dockerode.version());
-  return { platform: `${info.OSType}/${version.Arch}`, memoryBytes: info.MemTotal };
+  return {
+    platform: `${info.OSType}/${version.Arch}`,
+    memoryBytes: info.MemTotal,
+    dataRoot: info.DockerRootDir,
+  };
 }
 
 function connection(host: string | undefined): Dockerode.DockerOptions {
@@ -220,6 +285,20 @@ function containerState(found: Dockerode.ContainerInspectInfo): ContainerState {
     finishedAt: state.FinishedAt,
     labels: found.Config.Labels,
     env: found.Config.Env,
+  };
+}
+
+function containerStats(found: Dockerode.ContainerStats): ContainerStats | undefined {
+  const { usage, limit, stats } = found.memory_stats;
+  if (usage === undefined) return undefined;
+  // Unused files of the page cache; the first name is that of control groups of version 1.
+  const inactive =
+    (stats as Partial<typeof stats> | undefined)?.total_inactive_file ?? stats?.inactive_file ?? 0;
+  return {
+    at: Date.parse(found.read),
+    cpuMs: found.cpu_stats.cpu_usage.total_usage / 1_000_000,
+    memoryBytes: usage - inactive,
+    memoryLimitBytes: limit,
   };
 }
 
