@@ -11,7 +11,7 @@ import { WorkflowNotFoundError } from '@temporalio/client';
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import type { ActivityInterceptorsFactory } from '@temporalio/worker';
 import type { RankRef } from '../core/naming.ts';
-import { clusterWorkflowId, containerName, LABELS } from '../core/naming.ts';
+import { clusterWorkflowId, containerName, containerNameOf, LABELS } from '../core/naming.ts';
 import { DEFAULT_GRACE_MS } from '../core/run.ts';
 import type { SearchAttributeName } from '../core/search-attributes.ts';
 import { releaseCapacitySignal } from '../workflows/messages.ts';
@@ -28,6 +28,8 @@ interface Dependencies {
 }
 
 export interface OrphanKeeper {
+  /** Resolves when a look has found no orphan, or has cleared all that it found. */
+  settle(): Promise<void>;
   /** Looks at once, every 10 s, and whenever an activity of a run ends that is gone. Ends with `signal`. */
   watch(signal: AbortSignal): Promise<void>;
   /** Tells the keeper what the activities of this agent hold. */
@@ -46,10 +48,15 @@ export function createOrphanKeeper({ docker, logs, temporal, place }: Dependenci
   /** Containers with the number of activities that hold them: a retry may overlap its predecessor. */
   const held = new Map<string, number>();
   /** A slow end must not keep the next look from the others. */
-  const clearing = new Set<string>();
+  const clearing = new Map<string, Promise<void>>();
   let wake = new AbortController();
 
   return {
+    async settle() {
+      await look();
+      await Promise.all(clearing.values());
+    },
+
     async watch(signal) {
       while (!signal.aborted) {
         // Renewed before the look: whatever happens during it may need another.
@@ -91,11 +98,11 @@ export function createOrphanKeeper({ docker, logs, temporal, place }: Dependenci
       const container = describeContainer(labels);
       const { name } = container;
       if (held.has(name) || clearing.has(name) || !(await isOrphan(container))) continue;
-      clearing.add(name);
-      void clear(container)
+      const cleared = clear(container)
         // The next look finds what is left.
         .catch((error: unknown) => console.error(`Orphaned container ${name} resists: ${String(error)}`))
         .finally(() => clearing.delete(name));
+      clearing.set(name, cleared);
     }
   }
 
@@ -145,7 +152,7 @@ function describeContainer(labels: Readonly<Record<string, string>>): OwnedConta
     resumption: Number(labels[LABELS.resumption]),
     rank: Number(labels[LABELS.rank]),
   };
-  return { ...ref, name: containerName(ref), ranks: Number(labels[LABELS.ranks]) };
+  return { ...ref, name: containerNameOf(labels), ranks: Number(labels[LABELS.ranks]) };
 }
 
 function isRankRef(input: Partial<RankRef> | undefined): input is RankRef {

@@ -36,6 +36,14 @@ export function parseLogSubject(subject: string): RankRef {
 /** Deterministic, so that a second start of the same rank is a conflict in Docker and not a second container. */
 export const containerName = (ref: RankRef): string => `mcli-${ref.run}-${ref.resumption}-${ref.rank}`;
 
+/** The name of a container that carries our labels. */
+export const containerNameOf = (labels: Readonly<Record<string, string>>): string =>
+  containerName({
+    run: labels[LABELS.run] ?? '',
+    resumption: Number(labels[LABELS.resumption]),
+    rank: Number(labels[LABELS.rank]),
+  });
+
 /** A stack's own: two local stacks on one Docker daemon have the same cluster and node names. */
 export const controlPlaneId = (temporalAddress: string, namespace: string): string =>
   `${temporalAddress}/${namespace}`;

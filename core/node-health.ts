@@ -34,6 +34,8 @@ export interface GpuHealth {
 
 /** Details of the heartbeat of `serve-node`. */
 export interface NodeHeartbeat {
+  /** Epoch milliseconds, by the node's clock. */
+  readonly sentAt: number;
   /** Absent until the first sample. */
   readonly health?: NodeHealth;
 }

@@ -53,6 +53,7 @@ function bundleProcesses(): Promise<string[]> {
       'control-worker': 'workers/control.ts',
       'cluster-worker': 'workers/cluster.ts',
       'node-agent': 'workers/node.ts',
+      'node-guard': 'workers/guard.ts',
       supervisor: 'stack/supervisor.ts',
     },
     packages: 'external',

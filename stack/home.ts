@@ -15,6 +15,8 @@ export interface StackHome {
   readonly natsData: string;
   readonly natsConfig: string;
   readonly tools: string;
+  /** One folder per node, for what its agent has to remember. */
+  readonly nodes: string;
 }
 
 /** `$MCLI_HOME`, by default `~/.mcli`. Makes nothing. */
@@ -31,5 +33,6 @@ export function stackHome(env: NodeJS.ProcessEnv = process.env): StackHome {
     natsData: path.join(root, 'data', 'nats'),
     natsConfig: path.join(root, 'data', 'nats.conf'),
     tools: path.join(root, 'tools'),
+    nodes: path.join(root, 'nodes'),
   };
 }

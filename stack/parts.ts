@@ -1,6 +1,7 @@
 /** The processes of the local stack, as data: what is started, with which environment, after what. */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import { CLUSTER_QUEUE, CONTROL_QUEUE, NAMESPACE, nodeQueue } from '../core/naming.ts';
 import { SEARCH_ATTRIBUTES } from '../core/search-attributes.ts';
 import { LOOPBACK, natsUrl, temporalAddress } from './addresses.ts';
@@ -118,6 +119,9 @@ function nodeAgent(home: StackHome, config: StackConfig, node: string): Part {
     MCLI_NODE_CONTAINER_NETWORK: settings.containerNetwork,
     MCLI_NODE_CONTAINER_ENV: JSON.stringify(settings.containerEnv),
     MCLI_NODE_CA_BUNDLE: settings.caBundle,
+    // All nodes are this machine: nobody else could go on with its runs, and `mcli down` must not end them.
+    MCLI_NODE_WHEN_LEASE_ENDS: 'keep',
+    MCLI_NODE_STATE_DIR: path.join(home.nodes, node),
     DOCKER_HOST: settings.dockerHost,
   }).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)] as const]));
   return worker(home, config, {

@@ -8,6 +8,9 @@ const flag = z
   .default('false')
   .transform((text) => text === 'true' || text === '1');
 
+/** The loss of a node is noticed within 10 s, and its containers need some time to end. */
+const MIN_LEASE_SECONDS = 15;
+
 const Environment = z
   .object({
     MCLI_CLUSTER: z.string().min(1),
@@ -37,6 +40,14 @@ const Environment = z
     MCLI_NODE_CA_BUNDLE: z.string().min(1).optional(),
     /** What one container may use; by default what the machine has, less a reserve. */
     MCLI_NODE_CONTAINER_MEMORY_MB: whole.optional(),
+    /** How long runs go on here without a word from the control plane; then they go on elsewhere. */
+    MCLI_NODE_LEASE_SECONDS: whole
+      .default(300)
+      .refine((seconds) => seconds >= MIN_LEASE_SECONDS, `must be at least ${MIN_LEASE_SECONDS}`),
+    /** `keep`: runs go on here for as long as it takes, and wait for the node instead of going on elsewhere. */
+    MCLI_NODE_WHEN_LEASE_ENDS: z.enum(['stop', 'keep']).default('stop'),
+    /** What the agent has to remember over its own restarts, and those of the machine. */
+    MCLI_NODE_STATE_DIR: z.string().min(1).default('/var/lib/mcli'),
     MCLI_NATS_URL: z.string().min(1).default('nats://127.0.0.1:4222'),
     /** Credentials file of NATS, where it wants one. */
     MCLI_NATS_CREDS: z.string().min(1).optional(),
@@ -58,6 +69,9 @@ export interface NodeConfig {
   readonly containerEnv: Readonly<Record<string, string>>;
   readonly caBundlePath: string | undefined;
   readonly containerMemoryBytes: number | undefined;
+  /** `null`: containers are never stopped because the control plane is away. */
+  readonly leaseMs: number | null;
+  readonly stateDirectory: string;
   readonly natsServers: readonly string[];
   readonly natsCredentialsPath: string | undefined;
   readonly dockerHost: string | undefined;
@@ -84,6 +98,8 @@ export function readNodeConfig(environment: NodeJS.ProcessEnv): NodeConfig {
     containerEnv: env.MCLI_NODE_CONTAINER_ENV,
     caBundlePath: env.MCLI_NODE_CA_BUNDLE,
     containerMemoryBytes: env.MCLI_NODE_CONTAINER_MEMORY_MB && env.MCLI_NODE_CONTAINER_MEMORY_MB * 1_048_576,
+    leaseMs: env.MCLI_NODE_WHEN_LEASE_ENDS === 'keep' ? null : env.MCLI_NODE_LEASE_SECONDS * 1_000,
+    stateDirectory: env.MCLI_NODE_STATE_DIR,
     natsServers: env.MCLI_NATS_URL.split(','),
     natsCredentialsPath: env.MCLI_NATS_CREDS,
     dockerHost: env.DOCKER_HOST,

@@ -25,6 +25,7 @@ import { createLogStream } from '../activities/log-stream.ts';
 import { createNodeService } from '../activities/node-service.ts';
 import type { NodeService } from '../activities/node-service.ts';
 import { createOrphanKeeper } from '../activities/orphans.ts';
+import type { OrphanKeeper } from '../activities/orphans.ts';
 import type { NodeInventory } from '../core/cluster.ts';
 import {
   CLUSTER_QUEUE,
@@ -36,9 +37,11 @@ import {
 } from '../core/naming.ts';
 import { announceReady, watchParent } from '../stack/parent-watch.ts';
 import { registerNodeSignal } from '../workflows/messages.ts';
+import { keepGuard } from './keep-guard.ts';
 import { readNodeConfig } from './node-config.ts';
 import type { NodeConfig } from './node-config.ts';
 import { detectGpus } from './node-gpus.ts';
+import { leaseAgeMs, leaseWriter, monotonicMs, readLease } from './node-lease.ts';
 import { patiently, RETRY_MS } from './patiently.ts';
 
 /** A registry that says nothing for this long counts as unreachable. */
@@ -47,6 +50,8 @@ const PULL_IDLE_MS = 120_000;
 const REGISTER_AGAIN_MS = 5_000;
 const REGISTER_AGAIN_AT_MOST_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 5_000;
+/** Sooner, no node workflow gives its node up. */
+const GIVEN_UP_AFTER_MS = 7_000;
 /** Where the SDK looks when nothing names an address. */
 const DEFAULT_TEMPORAL_ADDRESS = '127.0.0.1:7233';
 /** What the machine keeps for itself when one run takes all memory it can get. */
@@ -67,7 +72,14 @@ async function serveNode(config: NodeConfig): Promise<void> {
   const { connectionOptions, namespace = NAMESPACE } = loadClientConnectConfig();
   const controlPlane = controlPlaneId(connectionOptions.address ?? DEFAULT_TEMPORAL_ADDRESS, namespace);
   const settings = await patiently('Docker', () => nodeSettings(config, controlPlane, docker));
-  const service = createNodeService();
+  const lease = createLease(config, controlPlane);
+  const connecting = Promise.withResolvers<Client>();
+  const service = createNodeService({
+    temporal: () => connecting.promise,
+    health: () => undefined,
+    onAcknowledged: (sentAt) => lease.renew(sentAt),
+    now: monotonicMs,
+  });
   const logs = createContainerLogs(docker, createLogStream(connectToNats(config)));
   const activities = {
     ...service.activities,
@@ -80,6 +92,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
   };
   const connection = await patiently('Temporal', () => NativeConnection.connect(connectionOptions));
   const client = new Client({ connection, namespace });
+  connecting.resolve(client);
   const { cluster, node } = config;
   const orphans = createOrphanKeeper({
     docker,
@@ -102,7 +115,11 @@ async function serveNode(config: NodeConfig): Promise<void> {
     shutdownForceTime: '10s',
   });
   const closing = new AbortController();
-  void keepRegistered(config, settings.inventory, client, service, closing.signal);
+  if (config.leaseMs !== null) void keepGuard(config.stateDirectory, closing.signal);
+  void keepRegistered(
+    { config, inventory: settings.inventory, client, service, lease, orphans },
+    closing.signal,
+  );
   void orphans.watch(closing.signal);
   await worker.run();
   closing.abort();
@@ -122,6 +139,7 @@ async function nodeSettings(config: NodeConfig, controlPlane: string, docker: Do
       gpus: gpus?.count ?? 0,
       cpuSlots: config.cpuSlots,
       address: config.address,
+      leaseMs: config.leaseMs,
     },
     attachGpus: config.declaredGpus === undefined,
     containerNetwork: config.containerNetwork,
@@ -143,22 +161,55 @@ async function connectToNats({ natsServers, natsCredentialsPath }: NodeConfig): 
   });
 }
 
+interface Lease {
+  renew(sentAt: number): void;
+  /** True when the cluster may have given this node up: then it gets nothing new until it has cleared up. */
+  mayBeLost(): boolean;
+}
+
+function createLease(
+  { leaseMs, stateDirectory, cluster, node, dockerHost }: NodeConfig,
+  controlPlane: string,
+): Lease {
+  // Without a limit nobody gives the runs of this node to another.
+  if (leaseMs === null) return { renew: () => undefined, mayBeLost: () => false };
+  const write = leaseWriter(stateDirectory);
+  const guarded = {
+    leaseMs,
+    place: { controlPlane, cluster, node },
+    ...(dockerHost !== undefined && { dockerHost }),
+  };
+  return {
+    renew: (renewedAt) => write({ renewedAt, ...guarded }),
+    mayBeLost() {
+      const known = readLease(stateDirectory);
+      return known === undefined || leaseAgeMs(known) > GIVEN_UP_AFTER_MS;
+    },
+  };
+}
+
+interface Registration {
+  readonly config: NodeConfig;
+  readonly inventory: NodeInventory;
+  readonly client: Client;
+  readonly service: NodeService;
+  readonly lease: Lease;
+  readonly orphans: OrphanKeeper;
+}
+
 /**
  * Tells the node's workflow of this agent, and again whenever nobody asks for it: the workflow gives a node up after
- * an outage, and waits for the agent's next word.
+ * an outage, and waits for the agent's next word. Before that word, what went on elsewhere meanwhile is stopped here.
  */
-async function keepRegistered(
-  { cluster, node }: NodeConfig,
-  inventory: NodeInventory,
-  client: Client,
-  service: NodeService,
-  signal: AbortSignal,
-): Promise<void> {
+async function keepRegistered(registration: Registration, signal: AbortSignal): Promise<void> {
+  const { config, inventory, client, service, lease, orphans } = registration;
+  const { cluster, node } = config;
   let waitMs = REGISTER_AGAIN_MS;
   while (!signal.aborted) {
     if (!service.inService()) {
-      await patiently('Temporal', () =>
-        client.withDeadline(Date.now() + REQUEST_TIMEOUT_MS, () =>
+      await patiently('Temporal', async () => {
+        if (lease.mayBeLost()) await orphans.settle();
+        await client.withDeadline(Date.now() + REQUEST_TIMEOUT_MS, () =>
           client.workflow.signalWithStart(WORKFLOW_TYPES.node, {
             workflowId: nodeWorkflowId(cluster, node),
             taskQueue: CLUSTER_QUEUE,
@@ -166,11 +217,16 @@ async function keepRegistered(
             signal: registerNodeSignal,
             signalArgs: [inventory],
           }),
-        ),
-      );
+        );
+      });
       announceReady();
     }
-    await sleep(waitMs, undefined, { signal }).catch(() => undefined);
+    const pause = new AbortController();
+    await Promise.race([
+      sleep(waitMs, undefined, { signal: AbortSignal.any([signal, pause.signal]) }).catch(() => undefined),
+      service.untilOut(pause.signal),
+    ]);
+    pause.abort();
     // Two agents of one name would take the node from each other for ever: ever more slowly, at least.
     waitMs = service.inService() ? REGISTER_AGAIN_MS : Math.min(2 * waitMs, REGISTER_AGAIN_AT_MOST_MS);
   }

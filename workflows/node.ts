@@ -3,16 +3,19 @@
  * history while all is well; when it stops, the cluster hears that the node is lost.
  */
 import {
+  ActivityFailure,
   allHandlersFinished,
   condition,
   continueAsNew,
   proxyActivities,
   setHandler,
+  TimeoutFailure,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { ClusterActivities, NodeActivities } from '../activities/contract.ts';
 import type { NodeInventory } from '../core/cluster.ts';
 import { nodeQueue } from '../core/naming.ts';
+import type { NodeHeartbeat } from '../core/node-health.ts';
 import { announceNodeSignal, registerNodeSignal } from './messages.ts';
 
 export interface NodeInput {
@@ -25,11 +28,15 @@ export interface NodeInput {
 /** One service period is about 15 events. */
 const MAX_HISTORY_EVENTS = 1_000;
 
+/** The node beats every second; a machine with all its cores busy may be some seconds late. */
+const HEARTBEAT_TIMEOUT_MS = 5_000;
+/** An agent that was killed is back within this time, or its node counts as lost. */
+const RETURN_MS = 3_000;
 /**
- * How long an agent may be away before its runs go elsewhere: it is restarted in seconds. Counted by this workflow, and
- * not by a timeout of the server, so that an outage of the server itself does not use it up.
+ * An agent that was told to go is being replaced; one whose heartbeat got old while the server was away has yet to find
+ * the server again. Counted by this workflow, and not by the server, so that an outage does not use it up.
  */
-const RETURN_GRACE_MS = 15_000;
+const RETURN_AFTER_OUTAGE_MS = 15_000;
 
 export async function node(input: NodeInput): Promise<void> {
   const { cluster, node: name } = input;
@@ -52,7 +59,7 @@ export async function node(input: NodeInput): Promise<void> {
   const { 'serve-node': serveNode } = proxyActivities<NodeActivities>({
     taskQueue: nodeQueue(cluster, name),
     startToCloseTimeout: '3650 days',
-    heartbeatTimeout: '5s',
+    heartbeatTimeout: HEARTBEAT_TIMEOUT_MS,
     scheduleToStartTimeout: '10s',
     // An agent that comes back registers, and is asked again for that.
     retry: { maximumAttempts: 1 },
@@ -62,10 +69,10 @@ export async function node(input: NodeInput): Promise<void> {
   while (workflowInfo().historyLength < MAX_HISTORY_EVENTS) {
     await condition(() => registrations > seen);
     serving = true;
-    const service = serveNode({ cluster, node: name }).then(
-      () => (serving = false),
-      () => (serving = false),
-    );
+    let returnMs = RETURN_AFTER_OUTAGE_MS;
+    const service = serveNode({ cluster, node: name })
+      .catch((error: unknown) => (returnMs = returnTime(error)))
+      .finally(() => (serving = false));
     // The agent may come back with other GPUs while its last service period still runs.
     // oxlint-disable-next-line no-unmodified-loop-condition -- the service's end changes it, while we wait
     while (serving) {
@@ -76,10 +83,21 @@ export async function node(input: NodeInput): Promise<void> {
       await condition(() => !serving || registrations > seen);
     }
     await service;
-    const isBack = await condition(() => registrations > seen, RETURN_GRACE_MS);
+    const isBack = await condition(() => registrations > seen, returnMs);
     if (!isBack) await reportNode({ cluster, report: { type: 'lost', node: name } });
   }
   await condition(allHandlersFinished);
   const carried = registrations > seen ? inventory : undefined;
   await continueAsNew<typeof node>({ cluster, node: name, ...(carried ? { inventory: carried } : {}) });
+}
+
+/** How long to wait for an agent whose service has ended in this way, in milliseconds. */
+function returnTime(error: unknown): number {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  if (!(cause instanceof TimeoutFailure) || cause.timeoutType !== 'HEARTBEAT') {
+    return RETURN_AFTER_OUTAGE_MS;
+  }
+  const { sentAt = 0 } = (cause.lastHeartbeatDetails ?? {}) as Partial<NodeHeartbeat>;
+  const isFresh = Date.now() - sentAt < 2 * HEARTBEAT_TIMEOUT_MS;
+  return isFresh ? RETURN_MS : RETURN_AFTER_OUTAGE_MS;
 }

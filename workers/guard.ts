@@ -1,0 +1,78 @@
+/**
+ * The guard of a node: a small process of its own, so that it acts while the agent is dead, frozen or cut off. When the
+ * control plane has not heard of the node for the length of its lease, the runs of the node go on elsewhere; by then the
+ * guard has stopped their containers here. It needs Docker and the lease file only, never the network.
+ *
+ * `node guard.js STATE-DIRECTORY`; started by the agent, and left behind by it on purpose.
+ */
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Docker } from '../activities/docker.ts';
+import { createDocker } from '../activities/docker.ts';
+import { containerNameOf, LABELS } from '../core/naming.ts';
+import { readJson, writeJson } from '../stack/json-file.ts';
+import { identify, signal } from '../stack/process-identity.ts';
+import type { ProcessIdentity } from '../stack/process-identity.ts';
+import type { NodeLease } from './node-lease.ts';
+import { fencingTimes, leaseAgeMs, readLease } from './node-lease.ts';
+
+const LOOK_MS = 1_000;
+/** After this without an agent nothing is left to guard. */
+const LEAVE_AFTER_LEASES = 2;
+
+const [stateDirectory] = process.argv.slice(2);
+if (stateDirectory === undefined) throw new Error('usage: guard.js STATE-DIRECTORY');
+takeOver(path.join(stateDirectory, 'guard.json'));
+await guard(stateDirectory);
+
+/** The newest guard stays: it is of the newest build. */
+function takeOver(file: string): void {
+  const predecessor = readJson(file) as ProcessIdentity | undefined;
+  if (predecessor) signal(predecessor, 'SIGTERM');
+  writeJson(file, identify(process.pid));
+}
+
+async function guard(directory: string): Promise<void> {
+  let told = new Set<string>();
+  for (;;) {
+    const lease = readLease(directory);
+    if (lease) {
+      const age = leaseAgeMs(lease);
+      const { stopAtMs } = fencingTimes(lease.leaseMs);
+      if (age < stopAtMs) told = new Set();
+      else if (age > LEAVE_AFTER_LEASES * lease.leaseMs) return;
+      // Docker is away, and maybe back at the next look.
+      else await fence(lease, told).catch((error: unknown) => console.error(String(error)));
+    }
+    await sleep(LOOK_MS);
+  }
+}
+
+/** SIGTERM once, and SIGKILL when the lease is nearly over. */
+async function fence(lease: NodeLease, told: Set<string>): Promise<void> {
+  const docker = createDocker(lease.dockerHost);
+  const kill = leaseAgeMs(lease) >= fencingTimes(lease.leaseMs).killAtMs;
+  for (const name of await runningContainers(docker, lease)) {
+    if (!kill && told.has(name)) continue;
+    console.error(
+      `${name}: ${kill ? 'SIGKILL' : 'SIGTERM'}, since the control plane has not heard of this node for ` +
+        `${Math.round(leaseAgeMs(lease) / 1000)} s of its lease of ${lease.leaseMs / 1000} s`,
+    );
+    await docker.kill(name, kill ? 'SIGKILL' : 'SIGTERM');
+    told.add(name);
+  }
+}
+
+async function runningContainers(docker: Docker, { place }: NodeLease): Promise<string[]> {
+  const found = await docker.list({
+    [LABELS.controlPlane]: place.controlPlane,
+    [LABELS.cluster]: place.cluster,
+    [LABELS.node]: place.node,
+  });
+  const names: string[] = [];
+  for (const labels of found) {
+    const name = containerNameOf(labels);
+    if ((await docker.inspect(name))?.status === 'running') names.push(name);
+  }
+  return names;
+}

@@ -1,0 +1,48 @@
+/**
+ * The node's lease, as agent and guard share it: a small file that says when the control plane has last heard of the
+ * node. Times are of the machine's monotonic clock, which all its processes share and nobody sets.
+ */
+import { constants, mkdirSync, openSync, writeSync } from 'node:fs';
+import path from 'node:path';
+import { readJson } from '../stack/json-file.ts';
+
+/** More than any lease needs. */
+const LEASE_FILE_BYTES = 2_048;
+
+/** What the guard needs to know; written by the agent. */
+export interface NodeLease {
+  /** Milliseconds of the monotonic clock: when the last heartbeat that was acknowledged left the node. */
+  readonly renewedAt: number;
+  readonly leaseMs: number;
+  /** Whose containers the lease covers. */
+  readonly place: { readonly controlPlane: string; readonly cluster: string; readonly node: string };
+  readonly dockerHost?: string;
+}
+
+export const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n);
+
+const leaseFile = (stateDirectory: string): string => path.join(stateDirectory, 'lease.json');
+
+export const readLease = (stateDirectory: string): NodeLease | undefined =>
+  readJson(leaseFile(stateDirectory)) as NodeLease | undefined;
+
+/**
+ * A function that writes the lease into one and the same file, always as many bytes: that works on a full disk, too,
+ * which must not look like a control plane that is away.
+ */
+export function leaseWriter(stateDirectory: string): (lease: NodeLease) => void {
+  mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
+  const file = openSync(leaseFile(stateDirectory), constants.O_CREAT | constants.O_RDWR, 0o600);
+  return (lease) => void writeSync(file, JSON.stringify(lease).padEnd(LEASE_FILE_BYTES), 0);
+}
+
+/** Milliseconds since the control plane has last heard of the node. */
+export const leaseAgeMs = ({ renewedAt }: NodeLease): number => monotonicMs() - renewedAt;
+
+/** When the containers of a node that is cut off are told to stop, and when they are killed: ages of its lease. */
+export function fencingTimes(leaseMs: number): { readonly stopAtMs: number; readonly killAtMs: number } {
+  return {
+    stopAtMs: leaseMs - Math.min(30_000, leaseMs / 3),
+    killAtMs: leaseMs - Math.min(5_000, leaseMs / 10),
+  };
+}
