@@ -2,9 +2,8 @@
  * The node's lease, as agent and guard share it: a small file that says when the control plane has last heard of the
  * node. Times are of the machine's monotonic clock, which all its processes share and nobody sets.
  */
-import { constants, mkdirSync, openSync, writeSync } from 'node:fs';
+import { constants, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
-import { readJson } from '../stack/json-file.ts';
 
 /** More than any lease needs. */
 const LEASE_FILE_BYTES = 2_048;
@@ -23,8 +22,14 @@ export const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_
 
 const leaseFile = (stateDirectory: string): string => path.join(stateDirectory, 'lease.json');
 
-export const readLease = (stateDirectory: string): NodeLease | undefined =>
-  readJson(leaseFile(stateDirectory)) as NodeLease | undefined;
+/** `undefined` before the first heartbeat that was acknowledged. */
+export function readLease(stateDirectory: string): NodeLease | undefined {
+  try {
+    return JSON.parse(readFileSync(leaseFile(stateDirectory), 'utf8')) as NodeLease;
+  } catch {
+    return undefined;
+  }
+}
 
 /**
  * A function that writes the lease into one and the same file, always as many bytes: that works on a full disk, too,

@@ -80,7 +80,12 @@ async function serveNode(config: NodeConfig): Promise<void> {
     onAcknowledged: (sentAt) => lease.renew(sentAt),
     now: monotonicMs,
   });
-  const logs = createContainerLogs(docker, createLogStream(connectToNats(config)));
+  const logs = createContainerLogs({
+    docker,
+    stream: createLogStream(connectToNats(config)),
+    secretsOf: () => Promise.resolve([]),
+    maxBytes: config.logLimitBytes,
+  });
   const activities = {
     ...service.activities,
     ...createImageActivities({
