@@ -1,0 +1,122 @@
+/**
+ * What the checker judges by: plain data. About containers and their output it comes from Docker and from the kernel,
+ * about what was promised from Temporal's raw histories, about logs from what `mcli logs` gives to people. All times
+ * are epoch milliseconds of one machine.
+ */
+import type { FaultKind } from './fault-kinds.ts';
+import type { Program, RankName } from './program.ts';
+
+export interface Evidence {
+  readonly seed: number;
+  /** When the watching ended. */
+  readonly until: number;
+  readonly nodes: readonly NodeFacts[];
+  readonly orders: readonly RunOrder[];
+  readonly executions: readonly Execution[];
+  readonly containers: readonly ContainerLife[];
+  readonly leases: readonly LeaseTime[];
+  readonly logs: readonly RankLog[];
+  readonly follows: readonly FollowedLog[];
+  readonly faults: readonly Fault[];
+}
+
+export interface NodeFacts {
+  readonly name: string;
+  readonly gpus: number;
+  readonly cpuSlots: number;
+}
+
+/** A run as the suite ordered it, under a name that no other has. */
+export interface RunOrder {
+  /** The submitted name: a run's own is this, a dash and a suffix. */
+  readonly name: string;
+  readonly program: Program;
+  readonly ranks: number;
+  readonly preemptible: boolean;
+  /** How the program's failures are answered. */
+  readonly maxRetries: number;
+  readonly hasTimeLimit: boolean;
+  /** Own names of the runs that mcli said it had submitted. More than one only when an answer was lost. */
+  readonly accepted: readonly string[];
+  /** Own names of the runs that mcli said it would stop, and when it said so. */
+  readonly stops: Readonly<Record<string, number>>;
+}
+
+/** A workflow execution of the type of runs. */
+export interface Execution {
+  readonly run: string;
+  readonly executionId: string;
+  readonly startedAt: number;
+  readonly steps: readonly Step[];
+  /** Absent while it is open. */
+  readonly closed?: Closing;
+}
+
+/** A status as the run showed it. */
+export interface Step {
+  readonly at: number;
+  readonly status: string;
+  readonly reason: string;
+  readonly resumption: number;
+}
+
+export interface Closing {
+  readonly at: number;
+  /** Refused: construction said no, and nothing ran. */
+  readonly type: 'ended' | 'refused' | 'terminated';
+  /** As the result says it. */
+  readonly status?: string;
+  readonly exitCode?: number;
+}
+
+export interface ContainerLife extends RankName {
+  readonly id: string;
+  /** Whose Docker had it. */
+  readonly node: string;
+  readonly fence: number;
+  readonly startedAt: number;
+  /** The last moment at which it certainly lived. */
+  readonly aliveUntil: number;
+  /** Absent when nobody saw it. */
+  readonly exitCode?: number;
+  /** What Docker gave the checker of its output: in order, perhaps without the end. One byte per character. */
+  readonly seen: string;
+}
+
+/** From the cluster's history. */
+export interface LeaseTime {
+  readonly run: string;
+  readonly resumption: number;
+  readonly fence: number;
+  readonly ranks: readonly { readonly node: string; readonly gpuIds: readonly number[] }[];
+  readonly grantedAt: number;
+  /** Absent while it is held. */
+  readonly endedAt?: number;
+}
+
+/** What `mcli logs` has of one rank of one resumption. One byte per character. */
+export interface RankLog extends RankName {
+  readonly text: string;
+}
+
+/** What `mcli logs --follow` printed of a run of one rank from its submission on. */
+export interface FollowedLog {
+  readonly run: string;
+  readonly text: string;
+  readonly exitCode: number | null;
+  /** What it said beside. */
+  readonly errors: string;
+}
+
+export interface Fault {
+  readonly kind: FaultKind;
+  /** Node, or the run whose container was killed. */
+  readonly target: string;
+  readonly at: number;
+  /** When the disturbance was taken away; for what is only killed the same as `at`. */
+  readonly mendedAt: number;
+  /** The container that was killed. */
+  readonly container?: string;
+  /** When what was disturbed was well again; absent when it was not seen to be. */
+  readonly wellAt?: number;
+}

@@ -1,0 +1,370 @@
+import { describe, expect, it } from 'vitest';
+import { check, INVARIANTS } from '../../faults/check.ts';
+import type { Invariant } from '../../faults/check.ts';
+import type { ContainerLife, Evidence } from '../../faults/evidence.ts';
+import { timelineOf } from '../../faults/timeline.ts';
+import { aDay, aFault, COUNTS_TO_FIVE, ENDLESS } from './evidence.ts';
+
+type Day = ReturnType<typeof aDay>;
+const RUN = 'a-000001';
+
+/** Invariants that are objected to, each once. */
+function objections(evidence: Evidence): Invariant[] {
+  return [...new Set(check(evidence).violations.map(({ invariant }) => invariant))];
+}
+const messages = (evidence: Evidence): string =>
+  check(evidence)
+    .violations.map(({ message }) => message)
+    .join('\n');
+
+/** A day with one run that has one more container than it should. */
+function withContainer(day: Day, change: Partial<ContainerLife>): Evidence {
+  const [first] = day.containers;
+  return {
+    ...day,
+    containers: [...day.containers, { ...(first as ContainerLife), id: 'another', ...change }],
+  };
+}
+function withLog(day: Day, change: (text: string) => string): Evidence {
+  return { ...day, logs: day.logs.map((log) => ({ ...log, text: change(log.text) })) };
+}
+const line = (number: number): string => `${RUN} 0.0 ${number}\n`;
+
+describe('good evidence', () => {
+  it.each<[string, Evidence]>([
+    ['a run that completes', aDay()],
+    [
+      'a run that fails as it should',
+      aDay({ program: { ...COUNTS_TO_FIVE, end: { type: 'exit', code: 3 } } }),
+    ],
+    ['a gang', aDay({ resumptions: [['n0', 'n1']] })],
+    ['binary lines', aDay({ program: { ...COUNTS_TO_FIVE, binary: true } })],
+    [
+      'a run that is stopped',
+      aDay({
+        program: ENDLESS,
+        order: { stops: { [RUN]: 400 } },
+        end: { status: 'STOPPED', reason: 'StoppedByUser' },
+      }),
+    ],
+    [
+      'a run at its time limit',
+      aDay({
+        program: ENDLESS,
+        order: { hasTimeLimit: true },
+        end: { status: 'STOPPED', reason: 'MaxDuration' },
+      }),
+    ],
+    [
+      'a run that is retried until it works',
+      aDay({
+        program: { ...COUNTS_TO_FIVE, end: { type: 'fails-before', resumption: 2, code: 3 } },
+        order: { maxRetries: 2 },
+        resumptions: [['n0'], ['n1'], ['n0']],
+      }),
+    ],
+    [
+      'a run that moves because its node was cut off for long',
+      aDay({ resumptions: [['n0'], ['n1']], faults: [aFault('cut-node-long')] }),
+    ],
+    [
+      'a run that moves because one short disturbance followed the other',
+      aDay({
+        resumptions: [['n0'], ['n1']],
+        faults: [1, 2, 3].map((n) => aFault('kill-agent', { at: n * 100, wellAt: n * 2_500 })),
+      }),
+    ],
+    ['an agent that is killed', aDay({ faults: [aFault('kill-agent')] })],
+    [
+      'a submission that found no server, and left nothing',
+      {
+        ...aDay(),
+        orders: [{ ...aDay().orders[0]!, accepted: [] }],
+        executions: [],
+        containers: [],
+        leases: [],
+        logs: [],
+      },
+    ],
+    [
+      'a run whose acceptance was lost on the way',
+      { ...aDay(), orders: [{ ...aDay().orders[0]!, accepted: [] }] },
+    ],
+    [
+      'lines that Docker lost itself when its daemon was killed',
+      {
+        ...withLog(aDay({ faults: [aFault('kill-dockerd')] }), (text) => text.replace(line(3), '')),
+        containers: aDay().containers.map((life) => ({ ...life, seen: life.seen.replace(line(3), '') })),
+      },
+    ],
+    [
+      'a last line that was cut off by SIGKILL',
+      {
+        ...withLog(
+          aDay({
+            program: ENDLESS,
+            order: { stops: { [RUN]: 400 } },
+            end: { status: 'STOPPED', reason: 'StoppedByUser' },
+          }),
+          (text) => `${text}${RUN} 0.0`,
+        ),
+      },
+    ],
+  ])('is accepted: %s', (_, evidence) => {
+    expect(messages(evidence)).toBe('');
+  });
+
+  it('is looked at for every invariant', () => {
+    const day = aDay({
+      resumptions: [['n0'], ['n1']],
+      faults: [aFault('kill-container', { container: 'container-0-0' })],
+    });
+    const killed = {
+      ...day,
+      containers: day.containers.map((life) => ({ ...life, exitCode: life.resumption === 0 ? 137 : 0 })),
+    };
+    const follows = [{ run: RUN, text: day.logs.map(({ text }) => text).join(''), exitCode: 0, errors: '' }];
+    const { violations, looks } = check({ ...killed, follows });
+    expect(violations).toEqual([]);
+    expect(Object.keys(looks).toSorted()).toEqual(Object.keys(INVARIANTS).toSorted());
+  });
+});
+
+describe('the checker objects', () => {
+  it('to an accepted run that is nowhere', () => {
+    const day = { ...aDay(), executions: [], containers: [], leases: [], logs: [] };
+    expect(objections(day)).toEqual(['accepted-exists']);
+  });
+
+  it('to a run that nobody submitted', () => {
+    expect(objections({ ...aDay(), orders: [] })).toEqual(['accepted-exists']);
+  });
+
+  it('to a run that was carried out twice', () => {
+    const day = aDay();
+    const twice = day.executions.map((execution) => ({ ...execution, executionId: 'execution-2' }));
+    expect(objections({ ...day, executions: [...day.executions, ...twice] })).toEqual(['accepted-exists']);
+  });
+
+  it('to a run without an end', () => {
+    const day = aDay();
+    const [{ run, executionId, startedAt, steps }] = day.executions;
+    const open = { run, executionId, startedAt, steps: steps.slice(0, -1) };
+    expect(objections({ ...day, executions: [open] })).toEqual(['ends-once']);
+  });
+
+  it('to a run with two ends', () => {
+    const day = aDay();
+    const executions = day.executions.map((execution) => ({
+      ...execution,
+      steps: [...execution.steps, { at: 950, status: 'FAILED', reason: 'NodeLost', resumption: 0 }],
+    }));
+    expect(objections({ ...day, executions })).toEqual(['ends-once']);
+  });
+
+  it('to an accepted run that was refused afterwards', () => {
+    const day = aDay();
+    const executions = day.executions.map((execution) => ({
+      ...execution,
+      closed: { at: 900, type: 'refused' as const },
+    }));
+    expect(objections({ ...day, executions })).toEqual(['ends-once']);
+  });
+
+  it.each<[string, Evidence]>([
+    ['failed for good by a fault', aDay({ end: { status: 'FAILED', reason: 'NodeLost' } })],
+    [
+      'completed, and should have failed',
+      aDay({
+        program: { ...COUNTS_TO_FIVE, end: { type: 'exit', code: 3 } },
+        end: { status: 'COMPLETED', reason: '' },
+      }),
+    ],
+    [
+      'failed with another exit code',
+      aDay({
+        program: { ...COUNTS_TO_FIVE, end: { type: 'exit', code: 3 } },
+        end: { status: 'FAILED', reason: 'NonZeroExit', exitCode: 137 },
+      }),
+    ],
+    [
+      'ended although nobody stopped it',
+      aDay({ program: ENDLESS, end: { status: 'COMPLETED', reason: '' } }),
+    ],
+    [
+      'completed when it was stopped',
+      aDay({ program: ENDLESS, order: { stops: { [RUN]: 400 } }, end: { status: 'COMPLETED', reason: '' } }),
+    ],
+    [
+      'was not retried as often as ordered',
+      aDay({ program: { ...COUNTS_TO_FIVE, end: { type: 'exit', code: 3 } }, order: { maxRetries: 1 } }),
+    ],
+  ])('to a wrong status: the run %s', (_, evidence) => {
+    expect(objections(evidence)).toEqual(['right-status']);
+  });
+
+  it('to a result that contradicts the last status', () => {
+    const day = aDay();
+    const executions = day.executions.map((execution) => ({
+      ...execution,
+      closed: { at: 1_000, type: 'ended' as const, status: 'FAILED', exitCode: 1 },
+    }));
+    expect(objections({ ...day, executions })).toEqual(['right-status']);
+  });
+
+  it('to a run that was terminated', () => {
+    const day = aDay();
+    const executions = day.executions.map((execution) => ({
+      ...execution,
+      closed: { at: 900, type: 'terminated' as const },
+    }));
+    expect(objections({ ...day, executions })).toEqual(['right-status']);
+  });
+
+  it('to a killed container that counts as an end of the program', () => {
+    const day = aDay({
+      program: { ...COUNTS_TO_FIVE, end: { type: 'signal', signal: 'KILL' } },
+      faults: [aFault('kill-container', { container: 'container-0-0' })],
+      end: { status: 'FAILED', reason: 'KilledBySignal', exitCode: 137 },
+    });
+    expect(objections(day)).toEqual(['killed-again']);
+  });
+
+  it.each<[string, Partial<Parameters<typeof aDay>[0]>]>([
+    ['nothing happened', {}],
+    ['its agent was killed, and was back at once', { faults: [aFault('kill-agent')] }],
+    ['the other node was cut off', { faults: [aFault('cut-node-long', { target: 'n1' })] }],
+    ['its daemon was killed, which keeps containers', { faults: [aFault('kill-dockerd', { at: 5_000 })] }],
+    ['it failed, and has no retries', { program: { ...COUNTS_TO_FIVE, end: { type: 'exit', code: 3 } } }],
+  ])('to a run that begins again when %s', (_, change) => {
+    expect(objections(aDay({ resumptions: [['n0'], ['n1']], ...change }))).toEqual(['goes-on']);
+  });
+
+  it('to two live containers of one rank, on two nodes', () => {
+    const day = aDay({ resumptions: [['n0'], ['n1']], faults: [aFault('cut-node-long')] });
+    const containers = day.containers.map((life) =>
+      life.node === 'n0' ? { ...life, aliveUntil: 1_500 } : life,
+    );
+    const evidence = { ...day, containers };
+    expect(objections(evidence)).toContain('one-container');
+    expect(messages(evidence)).toContain('of a-000001 on n0 for 0.2 s');
+  });
+
+  it('to a rank that was started twice, one after the other', () => {
+    expect(objections(withContainer(aDay(), { startedAt: 710, aliveUntil: 800 }))).toEqual(['started-once']);
+  });
+
+  it('to a GPU that is leased twice', () => {
+    const day = aDay();
+    const other = { ...day.leases[0]!, run: 'b-000002', fence: 7, grantedAt: 800, endedAt: 1_200 };
+    expect(objections({ ...day, leases: [...day.leases, other] })).toEqual(['leased-once']);
+  });
+
+  it('to a GPU that the node does not have', () => {
+    const day = aDay();
+    const leases = day.leases.map((lease) => ({ ...lease, ranks: [{ node: 'n0', gpuIds: [2] }] }));
+    expect(objections({ ...day, leases })).toEqual(['leased-once']);
+  });
+
+  it('to more CPU runs than a node has slots', () => {
+    const day = aDay();
+    const leases = ['b-000002', 'c-000003'].map((run, index) => ({
+      ...day.leases[0]!,
+      run,
+      fence: 7 + index,
+      ranks: [{ node: 'n0', gpuIds: [] }],
+    }));
+    expect(objections({ ...day, leases: [...day.leases, ...leases] })).toEqual(['leased-once']);
+  });
+
+  it('to two containers on one GPU, whatever the leases say', () => {
+    const day = aDay();
+    const lease = { ...day.leases[0]!, run: 'b-000002', fence: 7, grantedAt: 900, endedAt: 1_500 };
+    const other = { run: 'b-000002', fence: 7, id: 'another', startedAt: 950, aliveUntil: 1_400 };
+    const late = day.containers.map((life) => ({ ...life, aliveUntil: 1_000 }));
+    const evidence = withContainer({ ...day, containers: late, leases: [...day.leases, lease] }, other);
+    expect(objections(evidence)).toEqual(['gpu-held-once']);
+  });
+
+  it.each<[string, Partial<ContainerLife>]>([
+    ['that never had one', { fence: 9 }],
+    ['on another node than its lease', { node: 'n1' }],
+    ['that begins before it', { startedAt: 50 }],
+    ['that outlives it', { aliveUntil: 1_500 }],
+  ])('to a container without a lease: one %s', (_, change) => {
+    const day = aDay();
+    const containers = day.containers.map((life) => ({ ...life, ...change }));
+    expect(objections({ ...day, containers })).toEqual(['lease-for-container']);
+  });
+
+  it.each<[string, (text: string) => string, string]>([
+    [
+      'lost in the middle',
+      (text) => text.replace(line(3), ''),
+      'line 3 (1 in all) are lost, which Docker had',
+    ],
+    ['lost at the end', (text) => text.replace(line(5), ''), 'lines 5 (1 in all) are lost, which Docker had'],
+    ['doubled', (text) => text.replace(line(3), line(3) + line(3)), 'line 3 is doubled'],
+    [
+      'out of order',
+      (text) => text.replace(line(2) + line(3), line(3) + line(2)),
+      'line 2 comes after line 3',
+    ],
+    ['changed', (text) => text.replace('0.0 3\n', '0.0 3x\n'), 'a line that was never printed'],
+    ['cut off', (text) => text.slice(0, -1), 'the log ends with a piece'],
+    ['of another rank', (text) => text.replace('0.0 3\n', '0.1 3\n'), 'a line that was never printed'],
+  ])('to a line that is %s', (_, change, message) => {
+    const evidence = withLog(aDay(), change);
+    expect(objections(evidence)).toEqual(['lines-once']);
+    expect(messages(evidence).replace('lines 3', 'line 3')).toContain(message);
+  });
+
+  it('to lines that are lost although Docker lost some itself', () => {
+    const day = withLog(aDay({ faults: [aFault('kill-dockerd')] }), (text) => text.replace(line(3), ''));
+    expect(objections(day)).toEqual(['lines-once']);
+  });
+
+  it('to lines that nobody saw, of a program that came to its end', () => {
+    const day = withLog(aDay(), (text) => text.replace(line(5), ''));
+    const containers = day.containers.map((life) => ({ ...life, seen: '' }));
+    expect(objections({ ...day, containers })).toEqual(['lines-once']);
+  });
+
+  it('to a log that is missing altogether', () => {
+    expect(objections({ ...aDay(), logs: [] })).toEqual(['lines-once']);
+  });
+
+  it.each<[string, (text: string) => string]>([
+    ['misses a line', (text) => text.replace(line(3), '')],
+    ['doubles a line', (text) => text.replace(line(3), line(3) + line(3))],
+    ['stops too early', (text) => text.replace(line(5), '')],
+    ['goes on too long', (text) => text + line(6)],
+  ])('to a --follow that %s', (_, change) => {
+    const day = aDay();
+    const text = change(day.logs.map((log) => log.text).join(''));
+    expect(objections({ ...day, follows: [{ run: RUN, text, exitCode: 0, errors: '' }] })).toEqual([
+      'follow-whole',
+    ]);
+  });
+});
+
+describe('the timeline', () => {
+  it('tells what happened to a run in order of time', () => {
+    const day = aDay({ faults: [aFault('kill-agent')] });
+    expect(timelineOf(day, RUN)).toEqual([
+      '    0.000  submitted (execution-1)',
+      '    0.000  status QUEUED, resumption 0',
+      '    0.100  lease 1 of resumption 0 granted: n0[0]',
+      '    0.200  status STARTING, resumption 0',
+      '    0.300  container 0.0 on n0 started (container-0-)',
+      '    0.400  status RUNNING, resumption 0',
+      '    0.500  FAULT kill-agent n0',
+      '    0.600  status TERMINATING, resumption 0',
+      '    0.700  container 0.0 on n0 ended, exit code 0, 5 lines seen',
+      '    0.800  status COMPLETED, resumption 0',
+      '    0.900  lease 1 of resumption 0 given back',
+      '    1.000  closed: ended COMPLETED',
+      '    1.500  well again: kill-agent n0',
+    ]);
+  });
+});

@@ -1,0 +1,135 @@
+/** Builds evidence of a day on which nothing went wrong; tests then change what they need. */
+import type {
+  ContainerLife,
+  Evidence,
+  Execution,
+  Fault,
+  LeaseTime,
+  RankLog,
+  RunOrder,
+} from '../../faults/evidence.ts';
+import { lineOf, naturalExit } from '../../faults/program.ts';
+import type { Program } from '../../faults/program.ts';
+
+export const COUNTS_TO_FIVE: Program = {
+  lines: 5,
+  burst: 1,
+  pauseMs: 100,
+  binary: false,
+  onTerm: 'unprepared',
+  end: { type: 'exit', code: 0 },
+};
+export const ENDLESS: Program = { ...COUNTS_TO_FIVE, lines: null };
+
+const RUN = 'a-000001';
+/** What one resumption of the run of the tests takes, in milliseconds. */
+const RESUMPTION_MS = 1_000;
+
+interface Day {
+  readonly program?: Program;
+  readonly order?: Partial<RunOrder>;
+  readonly faults?: readonly Fault[];
+  /** Node of each rank, for each resumption. */
+  readonly resumptions?: readonly (readonly string[])[];
+  /** Of the last resumption; by default what the program says. */
+  readonly end?: { readonly status: string; readonly reason: string; readonly exitCode?: number };
+}
+
+/** One run on nodes n0 and n1 of two GPUs each: every resumption takes GPU 0 of its nodes for a second. */
+export function aDay({
+  program = COUNTS_TO_FIVE,
+  order,
+  faults = [],
+  resumptions = [['n0']],
+  end,
+}: Day = {}) {
+  const code = naturalExit(program, { run: RUN, resumption: resumptions.length - 1, rank: 0 });
+  const ending =
+    end ??
+    (code === 0
+      ? { status: 'COMPLETED', reason: '' }
+      : { status: 'FAILED', reason: 'NonZeroExit', exitCode: code ?? 0 });
+  const steps = resumptions.flatMap((_, resumption) => {
+    const at = resumption * RESUMPTION_MS;
+    const isLast = resumption === resumptions.length - 1;
+    return ['QUEUED', 'STARTING', 'RUNNING', 'TERMINATING', ...(isLast ? [ending.status] : [])].map(
+      (status, index) => ({
+        at: at + index * 200,
+        status,
+        reason: status === ending.status ? ending.reason : '',
+        resumption,
+      }),
+    );
+  });
+  const { reason: _, ...result } = ending;
+  const execution: Execution = {
+    run: RUN,
+    executionId: 'execution-1',
+    startedAt: 0,
+    steps,
+    closed: { at: resumptions.length * RESUMPTION_MS, type: 'ended', ...result },
+  };
+  const containers = resumptions.flatMap((nodes, resumption) =>
+    nodes.map((node, rank): ContainerLife => {
+      const name = { run: RUN, resumption, rank };
+      const exitCode = naturalExit(program, name);
+      return {
+        ...name,
+        node,
+        id: `container-${resumption}-${rank}`,
+        fence: resumption + 1,
+        startedAt: resumption * RESUMPTION_MS + 300,
+        aliveUntil: resumption * RESUMPTION_MS + 700,
+        ...(exitCode === undefined ? {} : { exitCode }),
+        seen: printed(program, name),
+      };
+    }),
+  );
+  const leases = resumptions.map((nodes, resumption): LeaseTime => ({
+    run: RUN,
+    resumption,
+    fence: resumption + 1,
+    ranks: nodes.map((node) => ({ node, gpuIds: [0] })),
+    grantedAt: resumption * RESUMPTION_MS + 100,
+    endedAt: resumption * RESUMPTION_MS + 900,
+  }));
+  return {
+    seed: 1,
+    until: 10_000,
+    nodes: ['n0', 'n1'].map((name) => ({ name, gpus: 2, cpuSlots: 1 })),
+    orders: [
+      {
+        name: 'a',
+        program,
+        ranks: resumptions[0]?.length ?? 1,
+        preemptible: false,
+        maxRetries: 0,
+        hasTimeLimit: false,
+        accepted: [RUN],
+        stops: {},
+        ...order,
+      },
+    ],
+    executions: [execution] as [Execution],
+    containers,
+    leases,
+    logs: containers.map(({ run, resumption, rank, seen }): RankLog => ({
+      run,
+      resumption,
+      rank,
+      text: seen,
+    })),
+    follows: [],
+    faults,
+  } satisfies Evidence;
+}
+
+function printed(program: Program, name: { run: string; resumption: number; rank: number }): string {
+  const count = program.lines ?? 5;
+  return Array.from({ length: count }, (_, index) => `${lineOf(program, name, index + 1)}\n`).join('');
+}
+
+export function aFault(kind: Fault['kind'], change: Partial<Fault> = {}): Fault {
+  const at = change.at ?? 500;
+  return { kind, target: 'n0', at, mendedAt: at, wellAt: at + 1_000, ...change };
+}
