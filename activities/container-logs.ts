@@ -5,16 +5,22 @@
  * which numbers are there; the rest is read from Docker and appended on the condition that nobody else appended
  * meanwhile. A lost acknowledgement, a second agent and a restart all come out at the same place: read the position
  * again and go on from there.
+ *
+ * That holds while Docker has the log from its first entry on. A log that reached its limit ends in the stream before
+ * Docker's file is turned over for the first time; its beginning is given up with the second time.
  */
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LogEntry } from '../core/log-entries.ts';
 import type { RankRef } from '../core/naming.ts';
 import { containerName } from '../core/naming.ts';
+import { createSecretMask } from '../core/secret-mask.ts';
+import type { SecretMask } from '../core/secret-mask.ts';
 import type { Docker } from './docker.ts';
 import { DockerError } from './docker.ts';
 import { DockerLogFrames } from './docker-log-frames.ts';
-import type { LogPosition, LogStream } from './log-stream.ts';
+import { LogEntryMask } from './log-entry-mask.ts';
+import type { LogAddition, LogPosition, LogStream } from './log-stream.ts';
 
 export interface ContainerLogs {
   /** Ships the log in the background until the container stops. To be called after every start and attachment. */
@@ -26,21 +32,49 @@ export interface ContainerLogs {
   close(ref: RankRef, reason: string): Promise<void>;
 }
 
+interface Dependencies {
+  readonly docker: Docker;
+  readonly stream: LogStream;
+  /**
+   * What must not be seen in the log of a rank. The same for the whole life of its container, because what was masked
+   * in one way must not be read again in another. Asked again until it answers: nothing is shipped before.
+   */
+  readonly secretsOf: (ref: RankRef) => Promise<readonly string[]>;
+  /** Of one rank's log, as Docker stores it. */
+  readonly maxBytes: number;
+}
+
 /** How much of one rank's log waits in memory for NATS; beyond it, Docker is not read on, and keeps it on disk. */
 const MAX_QUEUE_BYTES = 4 * 1024 * 1024;
 const MAX_BATCH_BYTES = 256 * 1024;
-/** What an entry takes beside its own bytes: short lines count too. */
-const ENTRY_BYTES = 16;
+/** What an entry takes beside its own bytes in Docker's file, which is more than elsewhere: short lines count too. */
+const ENTRY_BYTES = 32;
 /** A log that was silent is shipped at once; one that keeps talking, in batches this far apart. */
 const BATCH_INTERVAL_MS = 50;
 const RETRY_MS = 500;
+/** Pieces of long lines take 100 bytes more in Docker's file, for 16 KiB each. */
+const PIECE_SHARE = 1.02;
+const BYTES_PER_MB = 1_048_576;
 
-export function createContainerLogs(docker: Docker, stream: LogStream): ContainerLogs {
+/**
+ * The `local` driver keeps every byte as it was written (json-file replaces those that are not UTF-8). The file is
+ * turned over only when it holds more than the stream takes, and stays readable until it is turned over again.
+ * @param maxBytes the limit of one rank's log
+ */
+export function dockerLogOptions(maxBytes: number): {
+  readonly Type: string;
+  readonly Config: Readonly<Record<string, string>>;
+} {
+  const fileBytes = Math.ceil(maxBytes * PIECE_SHARE) + BYTES_PER_MB;
+  return { Type: 'local', Config: { 'max-size': String(fileBytes), 'max-file': '2', compress: 'false' } };
+}
+
+export function createContainerLogs(dependencies: Dependencies): ContainerLogs {
   // One per container that is being followed; closed logs leave.
   const open = new Map<string, RankLog>();
   const of = (ref: RankRef): RankLog => {
     const name = containerName(ref);
-    const log = open.get(name) ?? new RankLog(docker, stream, ref);
+    const log = open.get(name) ?? new RankLog(dependencies, ref);
     open.set(name, log);
     return log;
   };
@@ -56,11 +90,14 @@ export function createContainerLogs(docker: Docker, stream: LogStream): Containe
 class RankLog {
   readonly #docker: Docker;
   readonly #stream: LogStream;
+  readonly #secretsOf: Dependencies['secretsOf'];
+  readonly #maxBytes: number;
   readonly #ref: RankRef;
   /** Passes run one after the other; each ends when the container stops. */
   #passes: Promise<void> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
+  #mask: SecretMask | undefined;
   #position: LogPosition | undefined;
   /** Entries that were read and are not in the stream yet: numbers from `#position.nextEntry` on. */
   #queue: LogEntry[] = [];
@@ -70,10 +107,16 @@ class RankLog {
   /** Ends the wait between batches. */
   #hurry = new AbortController();
   #lastRead: LogEntry | undefined;
+  /** What the mask held back when the log was read to its end. */
+  #rest: readonly LogEntry[] = [];
+  /** The entry that says why the log ends here, from when it is in the queue. */
+  #notice: LogEntry | undefined;
 
-  constructor(docker: Docker, stream: LogStream, ref: RankRef) {
+  constructor({ docker, stream, secretsOf, maxBytes }: Dependencies, ref: RankRef) {
     this.#docker = docker;
     this.#stream = stream;
+    this.#secretsOf = secretsOf;
+    this.#maxBytes = maxBytes;
     this.#ref = ref;
   }
 
@@ -88,11 +131,12 @@ class RankLog {
   }
 
   async #pass(): Promise<void> {
+    this.#mask ??= createSecretMask(await untilItWorks(() => this.#secretsOf(this.#ref)));
     this.#position ??= await untilItWorks(() => this.#stream.position(this.#ref));
-    for (;;) {
+    while (!this.#isOver) {
       const running = (await untilItWorks(() => this.#docker.inspect(this.#name)))?.status === 'running';
       if (!running && (await this.#isWhole())) break;
-      const complete = await this.#read();
+      const complete = await this.#read(this.#mask);
       if (!running && complete) break;
       await this.#untilStopped();
     }
@@ -113,24 +157,41 @@ class RankLog {
     });
   }
 
-  /** Reads Docker's log from its start to where it ends now. @returns false when it broke off. */
-  async #read(): Promise<boolean> {
+  /** Reads Docker's log from its start to where it ends now, or is full. @returns false when it broke off. */
+  async #read(secrets: SecretMask): Promise<boolean> {
     const frames = new DockerLogFrames();
+    const mask = new LogEntryMask(secrets);
     let number = 0;
+    let bytes = 0;
     try {
       for await (const chunk of await this.#open()) {
         for (const entry of frames.push(chunk as Buffer)) {
-          if (number >= this.#nextToRead && !this.#at.ended) this.#enqueue(entry);
+          if (number === 0 && !this.#isBeginning(entry)) this.#enqueueNotice(entry, BEGINNING_IS_GONE);
+          if (this.#isOver) return true;
+          bytes += sizeOf(entry);
+          const masked = mask.push(entry);
+          if (number >= this.#nextToRead) {
+            if (bytes <= this.#maxBytes) this.#enqueue(masked);
+            else this.#enqueueNotice(entry, limitReached(this.#maxBytes));
+          }
           this.#lastRead = entry;
           number += 1;
         }
         if (this.#queueBytes >= MAX_QUEUE_BYTES) await this.#drain();
       }
+      this.#rest = mask.flush(this.#lastRead?.timeNs ?? 0n);
       return true;
     } catch {
       await sleep(RETRY_MS);
       return false;
     }
+  }
+
+  /** Docker has given the beginning of a log up when it starts with another entry than it did before. */
+  #isBeginning({ timeNs }: LogEntry): boolean {
+    const { startNs = timeNs } = this.#at;
+    this.#position = { ...this.#at, startNs };
+    return timeNs === startNs;
   }
 
   /** The stream ends a moment before the container counts as stopped; a stream that broke off is opened again. */
@@ -162,6 +223,19 @@ class RankLog {
     this.#shipping ??= this.#ship().finally(() => (this.#shipping = undefined));
   }
 
+  /** Takes the place of an entry; nothing but the end may follow. */
+  #enqueueNotice({ timeNs }: LogEntry, text: string): void {
+    const lineIsOpen = this.#lastRead !== undefined && this.#lastRead.bytes.at(-1) !== NEWLINE;
+    const bytes = Buffer.from(`${lineIsOpen ? '\n' : ''}[mcli] ${text}\n`);
+    this.#notice = { stream: 'stderr', timeNs, bytes };
+    this.#enqueue(this.#notice);
+  }
+
+  /** Whether no entry of Docker's can come any more. */
+  get #isOver(): boolean {
+    return this.#at.full || this.#at.ended || this.#notice !== undefined;
+  }
+
   /** Waits until the queue is in the stream. */
   async #drain(): Promise<void> {
     this.#hurry.abort();
@@ -172,7 +246,8 @@ class RankLog {
   async #ship(): Promise<void> {
     while (this.#queue.length > 0) {
       await this.#pace();
-      await this.#append({ entries: this.#nextBatch() });
+      const entries = this.#nextBatch();
+      await this.#append({ entries, ...(entries.at(-1) === this.#notice && { full: true }) });
       this.#lastBatchAt = Date.now();
     }
   }
@@ -190,19 +265,27 @@ class RankLog {
   }
 
   async #end(reason: string): Promise<void> {
-    while (!this.#at.ended) await this.#append({ entries: [], endReason: reason });
+    // In one message with the end, because a restart of the container would give their numbers to others.
+    while (!this.#at.ended)
+      await this.#append({ entries: this.#isOver ? [] : this.#rest, endReason: reason });
   }
 
   /** One attempt, repeated while NATS is away; afterwards the position tells what is in the stream. */
-  async #append(what: Parameters<LogStream['append']>[2]): Promise<void> {
+  async #append(addition: LogAddition): Promise<void> {
     const before = this.#at;
     const after = await untilItWorks(
       async () =>
-        (await this.#stream.append(this.#ref, before, what)) ?? (await this.#stream.position(this.#ref)),
+        (await this.#stream.append(this.#ref, before, addition)) ?? (await this.#stream.position(this.#ref)),
     );
     // A stream that lost messages is not filled again from the middle of a log: the numbers go on.
-    this.#position = { ...after, nextEntry: Math.max(before.nextEntry, after.nextEntry) };
-    const shipped = after.ended ? this.#queue.length : this.#position.nextEntry - before.nextEntry;
+    const { startNs = before.startNs } = after;
+    this.#position = {
+      ...after,
+      nextEntry: Math.max(before.nextEntry, after.nextEntry),
+      ...(startNs !== undefined && { startNs }),
+    };
+    const shipped =
+      after.ended || after.full ? this.#queue.length : this.#position.nextEntry - before.nextEntry;
     for (const entry of this.#queue.splice(0, shipped)) this.#queueBytes -= sizeOf(entry);
   }
 
@@ -210,6 +293,19 @@ class RankLog {
     if (this.#position === undefined) throw new Error('The position is read first.');
     return this.#position;
   }
+}
+
+const NEWLINE = 10;
+const BEGINNING_IS_GONE =
+  'Lines are missing here: the log grew past twice its limit (MCLI_NODE_LOG_LIMIT_MB) before it could be kept. ' +
+  'What the run prints from here on is not kept.';
+
+function limitReached(maxBytes: number): string {
+  const limit = Math.round(maxBytes / BYTES_PER_MB).toLocaleString('en-US');
+  return (
+    `This log reached its limit of ${limit} MB (MCLI_NODE_LOG_LIMIT_MB); ` +
+    'what the run prints from here on is not kept.'
+  );
 }
 
 function sizeOf(entry: LogEntry): number {

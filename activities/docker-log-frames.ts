@@ -10,6 +10,11 @@ const NEWLINE = Buffer.from('\n');
 /** Docker stores longer lines in pieces of this size. */
 const PIECE_BYTES = 16_384;
 
+/** False for a piece of a line that goes on in the next entry of its stream. */
+export function endsLine(bytes: Uint8Array): boolean {
+  return bytes.at(-1) === NEWLINE[0] || bytes.length < PIECE_BYTES;
+}
+
 export class DockerLogFrames {
   #rest: Buffer = Buffer.alloc(0);
   readonly #inLongLine = { stdout: false, stderr: false };
@@ -40,9 +45,9 @@ export class DockerLogFrames {
     const space = payload.indexOf(SPACE);
     const timeNs = this.#time(payload.toString('latin1', 0, space));
     const bytes = payload.subarray(space + 1);
-    const endsLine = bytes.at(-1) === NEWLINE[0];
-    const isLastPiece = this.#inLongLine[stream] && !endsLine && bytes.length < PIECE_BYTES;
-    this.#inLongLine[stream] = !endsLine && bytes.length >= PIECE_BYTES;
+    const ends = endsLine(bytes);
+    const isLastPiece = this.#inLongLine[stream] && ends && bytes.at(-1) !== NEWLINE[0];
+    this.#inLongLine[stream] = !ends;
     return { stream, timeNs, bytes: isLastPiece ? Buffer.concat([bytes, NEWLINE]) : bytes };
   }
 

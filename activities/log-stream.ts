@@ -25,19 +25,27 @@ export interface LogPosition {
   readonly sequence: number;
   /** True when the end marker is there: nothing may follow. */
   readonly ended: boolean;
+  /** True when the log reached its limit: only the end may follow. */
+  readonly full: boolean;
+  /** Time of the log's first entry in ns, once that is known. */
+  readonly startNs?: bigint;
+}
+
+/** What is appended in one message; the position says where it stands. */
+export interface LogAddition {
+  readonly entries: readonly LogEntry[];
+  readonly full?: boolean;
+  /** Ends the log. */
+  readonly endReason?: string;
 }
 
 export interface LogStream {
   position(ref: RankRef): Promise<LogPosition>;
   /**
-   * Appends entries, or the end when a reason is given, if the log still stands at `position`.
+   * Appends if the log still stands at `position`.
    * @returns the new position, or undefined when someone else has written meanwhile.
    */
-  append(
-    ref: RankRef,
-    position: LogPosition,
-    what: { readonly entries: readonly LogEntry[]; readonly endReason?: string },
-  ): Promise<LogPosition | undefined>;
+  append(ref: RankRef, position: LogPosition, addition: LogAddition): Promise<LogPosition | undefined>;
 }
 
 /** The largest message: a batch may exceed its aim by one entry, and NATS takes 1 MiB by default. */
@@ -77,20 +85,26 @@ export function createLogStream(connected: Promise<NatsConnection>): LogStream {
       const { manager } = await open();
       // From the leader of the stream, not directly from any replica: a stale answer would cost a second round.
       const last = await manager.streams.getMessage(LOG_STREAM, { last_by_subj: logSubject(ref) });
-      if (last === null) return { nextEntry: 0, sequence: 0, ended: false };
+      if (last === null) return { nextEntry: 0, sequence: 0, ended: false, full: false };
       const count = (name: string): number => Number(last.header.get(name) || 0);
+      const start = last.header.get(LOG_HEADERS.start);
       return {
         nextEntry: count(LOG_HEADERS.firstEntry) + count(LOG_HEADERS.entries),
         sequence: last.seq,
         ended: last.header.has(LOG_HEADERS.end),
+        full: last.header.has(LOG_HEADERS.full),
+        ...(start !== '' && { startNs: BigInt(start) }),
       };
     },
 
-    async append(ref, position, { entries, endReason }) {
+    async append(ref, position, { entries, full = position.full, endReason }) {
       const { client } = await open();
+      const { startNs } = position;
       const header = headers();
       header.set(LOG_HEADERS.firstEntry, String(position.nextEntry));
       header.set(LOG_HEADERS.entries, String(entries.length));
+      if (startNs !== undefined) header.set(LOG_HEADERS.start, String(startNs));
+      if (full) header.set(LOG_HEADERS.full, 'true');
       if (endReason !== undefined) header.set(LOG_HEADERS.end, endReason);
       try {
         const stored = await client.publish(logSubject(ref), encodeLogEntries(entries), {
@@ -102,6 +116,8 @@ export function createLogStream(connected: Promise<NatsConnection>): LogStream {
           nextEntry: position.nextEntry + entries.length,
           sequence: stored.seq,
           ended: endReason !== undefined,
+          full,
+          ...(startNs !== undefined && { startNs }),
         };
       } catch (error) {
         if (isApiError(error, JetStreamApiCodes.StreamWrongLastSequence)) return undefined;

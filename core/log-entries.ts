@@ -13,6 +13,10 @@ export interface LogEntry {
 export const LOG_HEADERS = {
   firstEntry: 'Mcli-First-Entry',
   entries: 'Mcli-Entries',
+  /** Time of the log's first entry, in ns: tells whether Docker still has the log from its beginning. */
+  start: 'Mcli-Start',
+  /** Present on the message after which nothing but the end follows, because the log reached its limit. */
+  full: 'Mcli-Full',
   /** Present on the last message of a rank; its value is the reason the log ends. */
   end: 'Mcli-End',
 } as const;

@@ -7,14 +7,13 @@ import { Worker } from '@temporalio/worker';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createClusterActivities } from '../../activities/clusters.ts';
 import { commandFiles, containerConfig } from '../../activities/container-config.ts';
-import { createContainerLogs } from '../../activities/container-logs.ts';
 import type { RankExecution } from '../../activities/contract.ts';
-import { createLogStream } from '../../activities/log-stream.ts';
 import { createOrphanKeeper } from '../../activities/orphans.ts';
 import { emptyCluster } from '../../core/cluster-state.ts';
 import { CLUSTER_QUEUE, clusterWorkflowId, containerName, WORKFLOW_TYPES } from '../../core/naming.ts';
 import { clusterViewQuery, requestCapacitySignal } from '../../workflows/messages.ts';
 import {
+  aLogShipper,
   anAttempt,
   aRank,
   containerOf,
@@ -221,7 +220,7 @@ function anAgentOf({ cluster, node }: RankExecution, client: Client = temporal.c
         return docker.list(labels);
       },
     },
-    logs: createContainerLogs(docker, createLogStream(Promise.resolve(connection))),
+    logs: aLogShipper(Promise.resolve(connection)),
     temporal: client,
     place: { controlPlane: SETTINGS.controlPlane, cluster, node },
   });

@@ -6,6 +6,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
 import type { NodeSettings } from '../../activities/container-config.ts';
 import { createContainerLogs } from '../../activities/container-logs.ts';
+import type { ContainerLogs } from '../../activities/container-logs.ts';
 import { createContainerActivities } from '../../activities/container.ts';
 import type { RankExecution } from '../../activities/contract.ts';
 import { createDocker } from '../../activities/docker.ts';
@@ -65,8 +66,22 @@ export function anAgent(
   settings: Partial<NodeSettings> = {},
   more: Partial<Parameters<typeof createContainerActivities>[0]> = {},
 ) {
-  const logs = createContainerLogs(docker, createLogStream(connection));
+  const logs = aLogShipper(connection);
   return createContainerActivities({ docker, logs, settings: { ...SETTINGS, ...settings }, ...more });
+}
+
+export function aLogShipper(
+  connection: Promise<NatsConnection>,
+  settings: Partial<Parameters<typeof createContainerLogs>[0]> = {},
+): ContainerLogs {
+  const stream = createLogStream(connection);
+  return createContainerLogs({
+    docker,
+    stream,
+    secretsOf: () => Promise.resolve([]),
+    maxBytes: 1024 ** 3,
+    ...settings,
+  });
 }
 
 /** The platform around one attempt of an activity; quiet, since failures are what many tests want. */
