@@ -1,0 +1,143 @@
+/** What a log says when it reaches its limit, and what is masked in it: with real containers and a real NATS. */
+import type { NatsConnection } from '@nats-io/transport-node';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { dockerLogOptions } from '../../activities/container-logs.ts';
+import type { ContainerLogs } from '../../activities/container-logs.ts';
+import type { RankRef } from '../../core/naming.ts';
+import { containerName } from '../../core/naming.ts';
+import { aLogShipper, aRank, docker, eventually, shippedLog } from '../support/docker.ts';
+import type { TestNats } from '../support/nats.ts';
+import { startNats } from '../support/nats.ts';
+
+const LIMIT = 1_048_576;
+const SECRET = 'correct-horse-battery-staple';
+
+let nats: TestNats;
+let connection: NatsConnection;
+const ranks: RankRef[] = [];
+
+beforeAll(async () => {
+  nats = await startNats();
+  connection = await nats.connect();
+});
+afterAll(async () => {
+  await connection.close();
+  await nats.dispose();
+});
+afterEach(async () => {
+  await Promise.all(ranks.splice(0).map((rank) => docker.remove(containerName(rank))));
+});
+
+/** A container as an agent makes it, as far as logs are concerned; it prints and ends. */
+async function aContainer(command: string, maxBytes = LIMIT): Promise<RankRef> {
+  const rank = aRank(command);
+  ranks.push(rank);
+  await docker.create({
+    name: containerName(rank),
+    Image: 'bash',
+    Cmd: ['bash', '-c', command],
+    HostConfig: { LogConfig: dockerLogOptions(maxBytes) },
+  });
+  await docker.start(containerName(rank));
+  return rank;
+}
+
+const shipper = (secrets: readonly string[] = [], maxBytes = LIMIT): ContainerLogs =>
+  aLogShipper(Promise.resolve(connection), { secretsOf: () => Promise.resolve(secrets), maxBytes });
+const exited = (rank: RankRef) => docker.waitForExit(containerName(rank), new AbortController().signal);
+
+describe('a log that reaches its limit', () => {
+  it('says so in its last line, and keeps nothing behind it', async () => {
+    const rank = await aContainer('seq 1 100000');
+    await shipper().close(rank, 'exit 0');
+    const { text, ends } = await shippedLog(connection, rank);
+    const lines = text.split('\n');
+    expect(lines.slice(-2)).toEqual([
+      '[mcli] This log reached its limit of 1 MB (MCLI_NODE_LOG_LIMIT_MB); what the run prints from here on is not kept.',
+      '',
+    ]);
+    const kept = lines.slice(0, -2);
+    expect(kept).toEqual(kept.map((_, index) => String(index + 1)));
+    // Short lines count with what Docker stores beside them.
+    expect(text.length + 32 * lines.length).toBeGreaterThan(0.9 * LIMIT);
+    expect(text.length + 32 * lines.length).toBeLessThan(1.1 * LIMIT);
+    expect(ends).toEqual(['exit 0']);
+  });
+
+  it('says it on a line of its own, and once, whoever looks again', async () => {
+    const rank = await aContainer('head -c 4000000 /dev/zero | tr "\\0" x; echo; sleep 600');
+    shipper().follow(rank);
+    await eventually(
+      () => shippedLog(connection, rank).catch(() => undefined),
+      (log) => log?.text.includes('not kept') === true,
+    );
+    await docker.kill(containerName(rank), 'SIGKILL');
+    await Promise.all([shipper().close(rank, 'a'), shipper([], 4 * LIMIT).close(rank, 'b')]);
+    const { text, ends } = await shippedLog(connection, rank);
+    expect(text).toMatch(/^x{1000000,}\n\[mcli] This log reached its limit of .* is not kept\.\n$/);
+    expect(ends).toHaveLength(1);
+  });
+
+  it('has a file at Docker that stays within bounds, and says when its beginning went there unread', async () => {
+    const rank = await aContainer('echo first; read -t 1 < <(sleep 600); seq 1 400000');
+    const agent = shipper();
+    agent.follow(rank);
+    await eventually(
+      () => shippedLog(connection, rank).catch(() => undefined),
+      (log) => log?.text === 'first\n',
+    );
+    await nats.kill();
+    await exited(rank);
+    await nats.start();
+    // An agent that starts now finds a log that begins somewhere else.
+    await shipper().close(rank, 'exit 0');
+    const { text } = await shippedLog(connection, rank);
+    expect(text).toMatch(/^first\n\[mcli] Lines are missing here: .*\n$/);
+    let left = 0;
+    for await (const chunk of await docker.logs(containerName(rank))) left += (chunk as Buffer).length;
+    expect(left).toBeLessThan(10_000_000);
+  }, 60_000);
+});
+
+describe('secrets in a log', () => {
+  it('are masked alike by an agent that reads the log again', async () => {
+    const padding = 'x'.repeat(16_384 - 10);
+    const rank = await aContainer(
+      `echo "token=${SECRET}"; printf '%s' ${SECRET} | base64; sleep 0.5
+       printf '%s' ${padding}${SECRET}; sleep 600 & wait`,
+      1024 ** 3,
+    );
+    const first = shipper([SECRET], 1024 ** 3);
+    first.follow(rank);
+    await eventually(
+      () => shippedLog(connection, rank).catch(() => undefined),
+      (log) => (log?.entries.length ?? 0) > 2,
+    );
+    await docker.kill(containerName(rank), 'SIGKILL');
+    await Promise.all([first.close(rank, 'a'), shipper([SECRET], 1024 ** 3).close(rank, 'b')]);
+    const { text, ends } = await shippedLog(connection, rank);
+    expect(text.replace(padding, '<padding>')).toMatch(/^token=\*\*\*\n\*\*\*.{0,2}=*\n<padding>\*\*\*\n?$/);
+    expect(ends).toHaveLength(1);
+  });
+
+  it('are waited for: nothing is shipped before they are known', async () => {
+    const rank = await aContainer(`echo ${SECRET}`);
+    const known = Promise.withResolvers<readonly string[]>();
+    let asked = 0;
+    const agent = aLogShipper(Promise.resolve(connection), {
+      secretsOf() {
+        asked += 1;
+        return asked === 1 ? Promise.reject(new Error('not yet')) : known.promise;
+      },
+    });
+    const closed = agent.close(rank, 'exit 0');
+    await eventually(
+      () => Promise.resolve(asked),
+      (count) => count === 2,
+    );
+    expect((await shippedLog(connection, rank)).entries).toEqual([]);
+    known.resolve([SECRET]);
+    await closed;
+    expect((await shippedLog(connection, rank)).text).toBe('***\n');
+  });
+});
