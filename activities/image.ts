@@ -4,6 +4,7 @@ import { runFailure, whileAttached, whileDockerIsAway } from './attached.ts';
 import type { NodeActivities, PulledImage, PullProgress } from './contract.ts';
 import type { Docker, ImageState, PullEvent } from './docker.ts';
 import { DockerError } from './docker.ts';
+import type { ImageLedger } from './image-ledger.ts';
 
 /** What to show a registry. */
 export interface RegistryAuth {
@@ -17,6 +18,8 @@ export interface RegistryAuth {
 
 interface Dependencies {
   readonly docker: Docker;
+  /** Told what is needed, and what came. */
+  readonly images?: Pick<ImageLedger, 'expect' | 'arrived'>;
   /** Asked before every pull; undefined where the user has no secret for this registry. */
   readonly authFor?: (input: PullInput) => Promise<RegistryAuth | undefined>;
   /** As `docker run` does it: an image that is on the machine is used as it is. Otherwise every run pulls. */
@@ -28,13 +31,14 @@ interface Dependencies {
 type PullInput = Parameters<NodeActivities['pull-image']>[0];
 
 export function createImageActivities(dependencies: Dependencies): Pick<NodeActivities, 'pull-image'> {
-  const { docker, allowLocalImages, pullIdleMs, authFor = async () => undefined } = dependencies;
+  const { docker, images, allowLocalImages, pullIdleMs, authFor = async () => undefined } = dependencies;
   return {
     'pull-image'(input) {
       const image = withTag(input.image);
       const layers = new PulledLayers();
       return whileAttached(
         async (signal) => {
+          await whileDockerIsAway(signal, async () => images?.expect(input, image));
           const local = allowLocalImages
             ? await whileDockerIsAway(signal, () => docker.image(image))
             : undefined;
@@ -42,6 +46,7 @@ export function createImageActivities(dependencies: Dependencies): Pick<NodeActi
           const found = local ?? (await docker.image(image));
           if (found === undefined)
             throw pullFailure(input, 'ImageNotFound', 'it is not there after the pull');
+          await images?.arrived(input, image, found.id);
           await checkPlatform(input, found);
           return {
             imageId: found.id,

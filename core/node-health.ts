@@ -27,7 +27,8 @@ export interface DiskHealth {
 export interface GpuHealth {
   /** What the node has told its cluster. */
   readonly offered: number;
-  readonly seen: number;
+  /** Absent when nvidia-smi fails. */
+  readonly seen?: number;
   /** What nvidia-smi complains of, a sentence each. */
   readonly problems: readonly string[];
 }
@@ -49,14 +50,15 @@ export function healthProblems({
   memoryFreeBytes,
 }: NodeHealth): string[] {
   const problems: string[] = [];
-  if (dockerError !== undefined) problems.push(`Docker can't be used: ${dockerError}`);
+  if (dockerError !== undefined)
+    problems.push(`Docker can't be used: ${dockerError.replace(/\.?\s*$/, '')}.`);
   if (disk && disk.usedPercent >= disk.highPercent) {
     problems.push(`Docker's disk is ${Math.floor(disk.usedPercent)} % full.`);
   }
   if (memoryFreeBytes < memoryBytes * LOW_MEMORY_SHARE) {
     problems.push(`Only ${Math.floor((100 * memoryFreeBytes) / memoryBytes)} % of the memory is free.`);
   }
-  if (gpus && gpus.seen < gpus.offered) {
+  if (gpus?.seen !== undefined && gpus.seen < gpus.offered) {
     problems.push(`nvidia-smi sees ${gpus.seen} of ${count(gpus.offered, 'GPU')}.`);
   }
   return [...problems, ...(gpus?.problems ?? [])];

@@ -48,6 +48,10 @@ const Environment = z
     MCLI_NODE_WHEN_LEASE_ENDS: z.enum(['stop', 'keep']).default('stop'),
     /** What the agent has to remember over its own restarts, and those of the machine. */
     MCLI_NODE_STATE_DIR: z.string().min(1).default('/var/lib/mcli'),
+    /** When Docker's disk is fuller, images of earlier runs are removed. */
+    MCLI_NODE_DISK_HIGH_PERCENT: whole.default(85).refine((percent) => percent > 0 && percent <= 100, {
+      message: 'must be from 1 to 100',
+    }),
     /** How much of the log of one rank is kept. */
     MCLI_NODE_LOG_LIMIT_MB: whole.default(1_024),
     MCLI_NATS_URL: z.string().min(1).default('nats://127.0.0.1:4222'),
@@ -74,6 +78,7 @@ export interface NodeConfig {
   /** `null`: containers are never stopped because the control plane is away. */
   readonly leaseMs: number | null;
   readonly stateDirectory: string;
+  readonly diskHighPercent: number;
   readonly logLimitBytes: number;
   readonly natsServers: readonly string[];
   readonly natsCredentialsPath: string | undefined;
@@ -103,6 +108,7 @@ export function readNodeConfig(environment: NodeJS.ProcessEnv): NodeConfig {
     containerMemoryBytes: env.MCLI_NODE_CONTAINER_MEMORY_MB && env.MCLI_NODE_CONTAINER_MEMORY_MB * 1_048_576,
     leaseMs: env.MCLI_NODE_WHEN_LEASE_ENDS === 'keep' ? null : env.MCLI_NODE_LEASE_SECONDS * 1_000,
     stateDirectory: env.MCLI_NODE_STATE_DIR,
+    diskHighPercent: env.MCLI_NODE_DISK_HIGH_PERCENT,
     logLimitBytes: env.MCLI_NODE_LOG_LIMIT_MB * 1_048_576,
     natsServers: env.MCLI_NATS_URL.split(','),
     natsCredentialsPath: env.MCLI_NATS_CREDS,

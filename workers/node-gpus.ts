@@ -1,37 +1,27 @@
 /** The GPUs of a machine, as nvidia-smi names them and as run files do. */
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
+import type { NvidiaSmi } from '../activities/nvidia-smi.ts';
 
 export interface DetectedGpus {
   readonly type: string;
   readonly count: number;
 }
 
-/** Starting the driver of eight idle GPUs takes some seconds. */
-const NVIDIA_SMI_TIMEOUT_MS = 30_000;
-const QUERY = ['--query-gpu=index,name,memory.total', '--format=csv,noheader'];
-
 /** @returns undefined on a machine without nvidia-smi or without GPUs. */
-export async function detectGpus(): Promise<DetectedGpus | undefined> {
+export async function detectGpus(nvidiaSmi: NvidiaSmi): Promise<DetectedGpus | undefined> {
   try {
-    const { stdout } = await promisify(execFile)('nvidia-smi', QUERY, { timeout: NVIDIA_SMI_TIMEOUT_MS });
-    return parseGpus(stdout);
+    return offeredGpus(await nvidiaSmi.query('query-gpu', ['name', 'memory.total']));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new Error(`nvidia-smi failed, so the node's GPUs are unknown: ${String(error)}`, { cause: error });
+    throw new Error(`The node's GPUs are unknown: ${String(error)}`, { cause: error });
   }
 }
 
 /**
- * @param csv lines like `0, NVIDIA A100-SXM4-80GB, 81920 MiB`
+ * @param rows like `NVIDIA A100-SXM4-80GB` and `81920` (MiB), one for each GPU
  * @throws Error when the machine has GPUs of several types: a node offers one.
  */
-export function parseGpus(csv: string): DetectedGpus | undefined {
-  const types = csv
-    .split('\n')
-    .map((line) => line.split(',').map((cell) => cell.trim()))
-    .filter((cells) => cells.length === 3)
-    .map(([, name = '', memory = '']) => gpuType(name, Number.parseInt(memory, 10)));
+export function offeredGpus(rows: readonly (readonly string[])[]): DetectedGpus | undefined {
+  const types = rows.map(([name = '', memory = '']) => gpuType(name, Number(memory)));
   const [type] = types;
   if (type === undefined) return undefined;
   const others = types.find((other) => other !== type);

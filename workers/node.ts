@@ -18,12 +18,18 @@ import {
 import type { NodeSettings } from '../activities/container-config.ts';
 import { createContainerLogs } from '../activities/container-logs.ts';
 import { createContainerActivities } from '../activities/container.ts';
+import { createDiskKeeper, createDiskMeter } from '../activities/disk.ts';
 import { createDocker } from '../activities/docker.ts';
 import type { Docker } from '../activities/docker.ts';
+import { createGpuMonitor } from '../activities/gpu-monitor.ts';
 import { createImageActivities } from '../activities/image.ts';
+import { createImageLedger } from '../activities/image-ledger.ts';
 import { createLogStream } from '../activities/log-stream.ts';
+import { createNodeHealth } from '../activities/node-health.ts';
 import { createNodeService } from '../activities/node-service.ts';
 import type { NodeService } from '../activities/node-service.ts';
+import { createNvidiaSmi } from '../activities/nvidia-smi.ts';
+import type { NvidiaSmi } from '../activities/nvidia-smi.ts';
 import { createOrphanKeeper } from '../activities/orphans.ts';
 import type { OrphanKeeper } from '../activities/orphans.ts';
 import type { NodeInventory } from '../core/cluster.ts';
@@ -71,12 +77,23 @@ async function serveNode(config: NodeConfig): Promise<void> {
   const docker = createDocker(config.dockerHost);
   const { connectionOptions, namespace = NAMESPACE } = loadClientConnectConfig();
   const controlPlane = controlPlaneId(connectionOptions.address ?? DEFAULT_TEMPORAL_ADDRESS, namespace);
-  const settings = await patiently('Docker', () => nodeSettings(config, controlPlane, docker));
+  const nvidiaSmi = createNvidiaSmi();
+  const settings = await patiently('Docker', () => nodeSettings(config, controlPlane, docker, nvidiaSmi));
+  const gpus = createGpuMonitor(nvidiaSmi);
+  const { dockerHost, stateDirectory, diskHighPercent: highPercent } = config;
+  const disk = createDiskMeter({ docker, dockerHost, highPercent });
+  const images = createImageLedger({ docker, stateDirectory });
+  const nodeHealth = createNodeHealth({
+    docker,
+    disk,
+    ...(settings.attachGpus &&
+      settings.inventory.gpus > 0 && { gpus: { monitor: gpus, offered: settings.inventory.gpus } }),
+  });
   const lease = createLease(config, controlPlane);
   const connecting = Promise.withResolvers<Client>();
   const service = createNodeService({
     temporal: () => connecting.promise,
-    health: () => undefined,
+    health: () => nodeHealth.health(),
     onAcknowledged: (sentAt) => lease.renew(sentAt),
     now: monotonicMs,
   });
@@ -90,10 +107,11 @@ async function serveNode(config: NodeConfig): Promise<void> {
     ...service.activities,
     ...createImageActivities({
       docker,
+      images,
       allowLocalImages: config.allowLocalImages,
       pullIdleMs: PULL_IDLE_MS,
     }),
-    ...createContainerActivities({ docker, logs, settings }),
+    ...createContainerActivities({ docker, logs, settings, released: (ref) => images.released(ref) }),
   };
   const connection = await patiently('Temporal', () => NativeConnection.connect(connectionOptions));
   const client = new Client({ connection, namespace });
@@ -126,14 +144,21 @@ async function serveNode(config: NodeConfig): Promise<void> {
     closing.signal,
   );
   void orphans.watch(closing.signal);
+  void nodeHealth.watch(closing.signal);
+  void createDiskKeeper({ ledger: images, measure: disk }).watch(closing.signal);
   await worker.run();
   closing.abort();
   // NATS and unfinished log passes would keep the process; all they know is in Docker and in the stream.
   process.exit();
 }
 
-async function nodeSettings(config: NodeConfig, controlPlane: string, docker: Docker): Promise<NodeSettings> {
-  const gpus = config.declaredGpus ?? (await detectGpus());
+async function nodeSettings(
+  config: NodeConfig,
+  controlPlane: string,
+  docker: Docker,
+  nvidiaSmi: NvidiaSmi,
+): Promise<NodeSettings> {
+  const gpus = config.declaredGpus ?? (await detectGpus(nvidiaSmi));
   const { memoryBytes } = await docker.machine();
   const reserved = Math.max(memoryBytes * RESERVED_MEMORY_SHARE, RESERVED_MEMORY_BYTES);
   return {

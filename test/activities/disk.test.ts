@@ -5,10 +5,11 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { createDiskKeeper, createDiskMeter } from '../../activities/disk.ts';
+import { createImageActivities } from '../../activities/image.ts';
 import { createImageLedger } from '../../activities/image-ledger.ts';
 import type { ImageLedger } from '../../activities/image-ledger.ts';
 import type { RankRef } from '../../core/naming.ts';
-import { aRank, docker } from '../support/docker.ts';
+import { anAttempt, aRank, docker } from '../support/docker.ts';
 import type { TestRegistry } from '../support/registry.ts';
 import { loadImage, pushImage, removeImages, startRegistry } from '../support/registry.ts';
 
@@ -117,6 +118,22 @@ it('leaves an image that somebody has given a name of their own', async () => {
   await promisify(execFile)('docker', ['tag', image('a'), FOREIGN_NAME]);
   await look(99);
   expect(await present()).toEqual(['a']);
+});
+
+it('learns from pulls what runs need', async () => {
+  const rank = { ...aRank(''), image: image('a') };
+  const activities = createImageActivities({
+    docker,
+    images: aLedger(),
+    allowLocalImages: false,
+    pullIdleMs: 30_000,
+  });
+  await anAttempt().run(activities['pull-image'], rank);
+  await look(99);
+  expect(await present()).toEqual(['a']);
+  await aLedger().released(rank);
+  await look(99);
+  expect(await present()).toEqual([]);
 });
 
 it('removes an image whose name has gone to a newer one', async () => {

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
-import { parseGpus } from '../../workers/node-gpus.ts';
+import { createNvidiaSmi } from '../../activities/nvidia-smi.ts';
+import { detectGpus, offeredGpus } from '../../workers/node-gpus.ts';
 
 it.each([
   ['NVIDIA A100-SXM4-80GB, 81920 MiB', 'a100_80gb'],
@@ -16,10 +17,21 @@ it.each([
   ['NVIDIA GeForce RTX 3090, 24576 MiB', '3090'],
   ['NVIDIA GeForce RTX 3080 Ti, 12288 MiB', '3080ti'],
 ])('%s is of the type %s', (line, type) => {
-  expect(parseGpus(`0, ${line}\n1, ${line}\n`)).toEqual({ type, count: 2 });
+  const row = line.replace(' MiB', '').split(', ');
+  expect(offeredGpus([row, row])).toEqual({ type, count: 2 });
 });
 
 it('a machine without GPUs has none, and one with two types must say what it offers', () => {
-  expect(parseGpus('No devices were found\n')).toBeUndefined();
-  expect(() => parseGpus('0, Tesla T4, 15360 MiB\n1, NVIDIA A10, 23028 MiB\n')).toThrow('MCLI_NODE_GPUS');
+  expect(offeredGpus([])).toBeUndefined();
+  expect(() =>
+    offeredGpus([
+      ['Tesla T4', '15360'],
+      ['NVIDIA A10', '23028'],
+    ]),
+  ).toThrow('MCLI_NODE_GPUS');
+});
+
+it('a machine without nvidia-smi has none, and one where it fails is not guessed at', async () => {
+  expect(await detectGpus(createNvidiaSmi('no-such-nvidia-smi'))).toBeUndefined();
+  await expect(detectGpus(createNvidiaSmi('false'))).rejects.toThrow("The node's GPUs are unknown");
 });
