@@ -49,3 +49,70 @@ export class RunSilent extends Error {
     this.run = run;
   }
 }
+
+export class SecretNotFound extends Error {
+  readonly fix = 'See `mcli get secrets`.';
+
+  constructor(name: string) {
+    super(`Could not find secret: ${name}`);
+    this.name = 'SecretNotFound';
+  }
+}
+
+export class SecretExists extends Error {
+  readonly why = 'a secret is never changed: it is deleted and created again';
+  readonly fix: string;
+
+  constructor(name: string) {
+    super(`Secret ${name} exists already`);
+    this.name = 'SecretExists';
+    this.fix = `Choose another --name, or delete it first: mcli delete secret ${name}`;
+  }
+}
+
+/** Two secrets that a run could not get both. */
+export class SecretClash extends Error {
+  readonly why: string;
+  readonly fix: string;
+
+  constructor(name: string, other: string, what: string) {
+    super(`Secret ${name} and secret ${other} want ${what}`);
+    this.name = 'SecretClash';
+    this.why = 'a run gets all secrets of its user, and can have only one of them there';
+    this.fix = `Delete the other first: mcli delete secret ${other}`;
+  }
+}
+
+export class SecretLimit extends Error {
+  readonly why: string;
+  readonly fix = 'Keep large or many files where runs can fetch them, and their credentials here.';
+
+  constructor(message: string, why: string) {
+    super(message);
+    this.name = 'SecretLimit';
+    this.why = why;
+  }
+}
+
+export class NoNodeKeys extends Error {
+  readonly why = 'no node agent has published a key, so nobody could ever open it';
+  readonly fix =
+    'On this machine: `mcli up`. Elsewhere: give each node agent a key (mcli create node-key FILE) and name it in MCLI_NODE_KEY_FILE.';
+
+  constructor() {
+    super('The secret cannot be sealed');
+    this.name = 'NoNodeKeys';
+  }
+}
+
+export class SecretStoreSilent extends Error {
+  readonly why: string;
+  readonly fix =
+    'On this machine: `mcli status` shows NATS, `mcli up` starts it. Elsewhere: check MCLI_NATS_URL, that JetStream is on, and what your credentials permit.';
+
+  constructor(cause: unknown) {
+    super('The store of secrets does not answer', { cause });
+    this.name = 'SecretStoreSilent';
+    this.why = cause instanceof Error ? `NATS: ${cause.message}` : 'NATS does not answer';
+  }
+}

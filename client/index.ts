@@ -3,10 +3,23 @@ export { Clusters } from './clusters.ts';
 export type { NodeOrder } from './clusters.ts';
 export { Connections } from './connection.ts';
 export type { ServerAddresses } from './connection.ts';
-export { ClusterSilent, RunNotFound, RunSilent, ServerUnreachable } from './errors.ts';
+export {
+  ClusterSilent,
+  NoNodeKeys,
+  RunNotFound,
+  RunSilent,
+  SecretClash,
+  SecretExists,
+  SecretLimit,
+  SecretNotFound,
+  SecretStoreSilent,
+  ServerUnreachable,
+} from './errors.ts';
 export { Logs } from './logs.ts';
 export type { LogChunk, LogSelection } from './logs.ts';
 export { Runs } from './runs.ts';
 export type { RunFilter, RunSummary } from './run-list.ts';
 export type { Submission, Submitted } from './runs.ts';
+export { Secrets } from './secrets.ts';
+export type { SealedSecret, SecretContent, SecretSummary } from '../core/secret.ts';
 export type { LifecycleStep, RunDetails } from './run-history.ts';

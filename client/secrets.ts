@@ -1,0 +1,114 @@
+/** Secrets, as clients see them: sealed here with the public keys of the nodes, listed and deleted, never read back. */
+import { MAX_SECRET_BYTES, summaryOf } from '../core/secret.ts';
+import type { SealedSecret, SecretSummary, StoredSecret } from '../core/secret.ts';
+import { describeSecret, secretBytes } from '../core/secret-delivery.ts';
+import { sameRecipients, seal } from '../core/secret-seal.ts';
+import type { Connections } from './connection.ts';
+import { NoNodeKeys, SecretClash, SecretExists, SecretLimit, SecretNotFound } from './errors.ts';
+import { SecretBuckets } from './secret-buckets.ts';
+
+export class Secrets {
+  private readonly connections: Connections;
+
+  constructor(connections: Connections) {
+    this.connections = connections;
+  }
+
+  /**
+   * @throws SecretExists, SecretClash or SecretLimit
+   * @throws NoNodeKeys where no node agent could ever open it
+   */
+  async create(secret: SealedSecret): Promise<SecretSummary> {
+    const bytes = secretBytes(secret.content);
+    if (bytes > MAX_SECRET_BYTES) {
+      throw new SecretLimit(
+        `Secret ${secret.name} is too large`,
+        `it has ${bytes} bytes; ${MAX_SECRET_BYTES} are allowed`,
+      );
+    }
+    const buckets = await this.buckets();
+    await refuseClash(secret, await summaries(buckets, secret.user));
+    let sealed = await sealFor(secret, await nodeKeys(buckets));
+    let revision = await buckets.create(sealed);
+    if (revision === undefined) throw new SecretExists(secret.name);
+    // A node that published its key meanwhile was too early for its peers to pass this secret on to it.
+    for (let attempt = 0; attempt < MAX_RESEALS && revision !== undefined; attempt += 1) {
+      const recipients = await nodeKeys(buckets);
+      if (sameRecipients(recipients, sealed.recipients)) break;
+      sealed = { ...(await sealFor(secret, recipients)), createdAt: sealed.createdAt };
+      revision = await buckets.replace({ secret: sealed, revision });
+    }
+    return summaryOf(sealed);
+  }
+
+  /** Of one user, by name. */
+  async list(user: string): Promise<SecretSummary[]> {
+    return await summaries(await this.buckets(), user);
+  }
+
+  /** @throws SecretNotFound */
+  async delete(user: string, name: string): Promise<void> {
+    if (!(await (await this.buckets()).delete(user, name))) throw new SecretNotFound(name);
+  }
+
+  /** Seals nothing more to the key of a node that is gone, unless another has the same. */
+  async forgetNode(cluster: string, node: string): Promise<void> {
+    await (await this.buckets()).forgetNode(cluster, node);
+  }
+
+  private async buckets(): Promise<SecretBuckets> {
+    return new SecretBuckets(await this.connections.logs());
+  }
+}
+
+/** Keys change when nodes come and go: more often than this during one command, and something is wrong. */
+const MAX_RESEALS = 5;
+/** A run gets all of them, and its node has them in memory. */
+const MAX_SECRETS = 100;
+
+async function sealFor(secret: SealedSecret, recipients: readonly string[]): Promise<StoredSecret> {
+  const { name, user, content } = secret;
+  return {
+    name,
+    user,
+    type: content.type,
+    createdAt: new Date().toISOString(),
+    ...describeSecret(secret),
+    recipients,
+    sealed: await seal(JSON.stringify({ user, name, content } satisfies SealedSecret), recipients),
+  };
+}
+
+async function nodeKeys(buckets: SecretBuckets): Promise<readonly string[]> {
+  const recipients = await buckets.recipients();
+  if (recipients.length === 0) throw new NoNodeKeys();
+  return recipients;
+}
+
+async function summaries(buckets: SecretBuckets, user: string): Promise<SecretSummary[]> {
+  const found: SecretSummary[] = [];
+  for await (const { secret } of buckets.secrets(user)) found.push(summaryOf(secret));
+  return found.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Of two secrets with the same variable, folder or registry, a run could get only one. */
+async function refuseClash(secret: SealedSecret, others: readonly SecretSummary[]): Promise<void> {
+  const { variables, mountPath, server } = describeSecret(secret);
+  if (others.some(({ name }) => name === secret.name)) throw new SecretExists(secret.name);
+  if (others.length >= MAX_SECRETS) {
+    throw new SecretLimit(
+      `There is no room for secret ${secret.name}`,
+      `user ${secret.user} has ${others.length} secrets; ${MAX_SECRETS} are allowed`,
+    );
+  }
+  for (const other of others) {
+    const variable = variables.find((name) => other.variables.includes(name));
+    if (variable !== undefined) throw new SecretClash(secret.name, other.name, `the variable ${variable}`);
+    if (mountPath !== undefined && mountPath === other.mountPath) {
+      throw new SecretClash(secret.name, other.name, `the folder ${mountPath}`);
+    }
+    if (server !== undefined && server === other.server) {
+      throw new SecretClash(secret.name, other.name, `the registry ${server}`);
+    }
+  }
+}

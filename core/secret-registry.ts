@@ -1,0 +1,44 @@
+/** Which registry an image comes from, and which secret is for it. */
+import type { Secret } from './secret.ts';
+
+export interface RegistryCredentials {
+  /** Name of the secret. */
+  readonly secret: string;
+  readonly server: string;
+  readonly username: string;
+  readonly password: string;
+}
+
+/** The credentials for the registry of an image; undefined when the user has none for it. */
+export function registryCredentials(
+  image: string,
+  secrets: readonly Secret[],
+): RegistryCredentials | undefined {
+  const registry = registryOfImage(image);
+  for (const { name, content } of secrets.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (content.type !== 'docker_registry' || registryHost(content.server) !== registry) continue;
+    const { username, password } = content;
+    return { secret: name, server: registry, username, password };
+  }
+  return undefined;
+}
+
+const DOCKER_HUB = 'docker.io';
+const DOCKER_HUB_NAMES = ['docker.io', 'index.docker.io', 'registry-1.docker.io', 'hub.docker.com'];
+
+/** `docker.io` for `bash` and `user/image`; a first part is a host when it has a dot or a port, or is `localhost`. */
+export function registryOfImage(image: string): string {
+  const [first = '', ...rest] = image.split('/');
+  const isHost = rest.length > 0 && (/[.:]/.test(first) || first === 'localhost');
+  return isHost ? registryHost(first) : DOCKER_HUB;
+}
+
+/** The host, with its port if it has one, of what people write: `https://index.docker.io/v1/` → `docker.io`. */
+export function registryHost(server: string): string {
+  const host = server
+    .trim()
+    .toLowerCase()
+    .replace(/^[a-z]+:\/\//, '')
+    .replace(/\/.*$/, '');
+  return DOCKER_HUB_NAMES.includes(host) ? DOCKER_HUB : host;
+}

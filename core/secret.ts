@@ -1,0 +1,179 @@
+/** Secrets of users: what each type holds, which names are good, and how a sealed one is stored. */
+
+/** As `mcli get secrets` shows them. */
+export const SECRET_TYPES = [
+  'docker_registry',
+  'environment',
+  'mounted',
+  'ssh',
+  'git',
+  'sftp',
+  's3',
+  'gcp',
+  'oci',
+  'databricks',
+  'hugging_face',
+  'wandb',
+] as const;
+export type SecretType = (typeof SECRET_TYPES)[number];
+
+/** What is sealed. Files that may be binary are base64, everything else is text. */
+export type SecretContent =
+  | { readonly type: 'environment'; readonly key: string; readonly value: string }
+  | { readonly type: FileSecretType; readonly mountPath: string; readonly fileBase64: string }
+  | {
+      readonly type: 'sftp';
+      readonly mountPath: string;
+      readonly fileBase64: string;
+      /** Lines of a known_hosts file; absent where the host shall not be checked. */
+      readonly knownHosts?: string;
+    }
+  | {
+      readonly type: 'docker_registry';
+      /** `docker.io`, `ghcr.io`, `registry.example:5000`. */
+      readonly server: string;
+      readonly username: string;
+      readonly password: string;
+    }
+  | {
+      readonly type: 's3';
+      readonly mountPath: string;
+      readonly config?: string;
+      readonly credentials: string;
+      /** Where the files have several. */
+      readonly profile?: string;
+    }
+  | { readonly type: 'oci'; readonly mountPath: string; readonly config: string; readonly keyFile: string }
+  | { readonly type: 'databricks'; readonly host: string; readonly token: string }
+  | { readonly type: 'hugging_face'; readonly token: string }
+  | { readonly type: 'wandb'; readonly apiKey: string };
+/** One file named `secret` in a folder of its own. */
+export type FileSecretType = 'mounted' | 'ssh' | 'git' | 'gcp';
+
+export interface Secret {
+  readonly name: string;
+  readonly content: SecretContent;
+}
+
+/** What may be known of a secret without opening it. Never trusted where one is opened: it is not sealed. */
+export interface SecretSummary {
+  readonly name: string;
+  readonly user: string;
+  readonly type: SecretType;
+  /** ISO 8601 in UTC. */
+  readonly createdAt: string;
+  /** Names of the environment variables that it sets in a run. */
+  readonly variables: readonly string[];
+  /** Folder in the container. */
+  readonly mountPath?: string;
+  /** Registry of a `docker_registry` secret. */
+  readonly server?: string;
+}
+
+/** A secret as the bucket keeps it. */
+export interface StoredSecret extends SecretSummary {
+  /** Public keys that it is sealed to, sorted. */
+  readonly recipients: readonly string[];
+  /** An age file in base64: `SealedSecret` as JSON. */
+  readonly sealed: string;
+}
+
+/** User and name are sealed too: what was moved to another place is refused. */
+export interface SealedSecret extends Secret {
+  readonly user: string;
+}
+
+export const SECRETS_BUCKET = 'mcli-secrets';
+export const KEYS_BUCKET = 'mcli-keys';
+
+/**
+ * Of all values together, in bytes. NATS takes messages of 1 MiB unless it is told otherwise, and a sealed file is in
+ * base64 twice.
+ */
+export const MAX_SECRET_BYTES = 512 * 1024;
+/** Linux refuses to start a program with a longer `KEY=value`, in bytes. */
+export const MAX_VARIABLE_BYTES = 128 * 1024 - 1;
+const MAX_NAME_LENGTH = 253;
+
+/** What is wrong with a name, as the end of a sentence about it; undefined for a good one. */
+export function secretNameFault(name: string): string | undefined {
+  if (name === '') return 'it is empty';
+  if (name.length > MAX_NAME_LENGTH)
+    return `it has ${name.length} characters; ${MAX_NAME_LENGTH} are allowed`;
+  if (!/^[a-z0-9.-]+$/.test(name)) return 'only lower-case letters, digits, - and . are allowed';
+  return /^[a-z0-9](.*[a-z0-9])?$/.test(name) ? undefined : 'it must begin and end with a letter or a digit';
+}
+
+/** The nearest good beginning of a name, for generated names: `API_KEY` → `api-key`. */
+export function secretNameStem(text: string): string {
+  const stem = text
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9.]+/g, '-')
+    .replaceAll(/^[.-]+|[.-]+$/g, '');
+  return stem.slice(0, MAX_NAME_LENGTH - '-0000'.length).replace(/[.-]+$/, '') || 'secret';
+}
+
+export const isVariableName = (text: string): boolean => /^[A-Za-z_][A-Za-z0-9_]*$/.test(text);
+
+/** Folders that a container needs for itself, or that mcli uses. */
+const RESERVED_FOLDERS = ['/proc', '/sys', '/dev', '/mnt/config', '/mnt/mcli-secrets'];
+
+/** What is wrong with a folder in the container, as the end of a sentence about it; undefined for a good one. */
+export function mountPathFault(path: string): string | undefined {
+  if (!path.startsWith('/')) return 'it must begin with /';
+  if (/[\0\n:]/.test(path)) return 'it has a character that a path of a container cannot have';
+  if (path.split('/').some((part) => part === '..' || part === '.')) return 'it must not have . or .. in it';
+  const plain = plainPath(path);
+  if (plain === '/') return 'the whole container cannot be a secret';
+  const reserved = RESERVED_FOLDERS.find((folder) => plain === folder || plain.startsWith(`${folder}/`));
+  return reserved && `${reserved} is the container's own`;
+}
+
+/** Without doubled slashes, and without one at the end. */
+export const plainPath = (path: string): string => `/${path.split('/').filter(Boolean).join('/')}`;
+
+export const defaultMountPath = (name: string): string => `/secrets/${name}`;
+
+/** The key of a secret in its bucket; every user has a token of the subject, for permissions. */
+export const secretKey = (user: string, name: string): string => `${keyToken(user)}.${keyToken(name)}`;
+export const secretsOfUser = (user: string): string => `${keyToken(user)}.*`;
+/** The key under which the agent of a node publishes its public key. */
+export const nodeKey = (cluster: string, node: string): string => `${keyToken(cluster)}.${keyToken(node)}`;
+
+/** Any text as one token of a subject, readable where it can be: `a@b.c` → `a=40b=2Ec`. */
+function keyToken(text: string): string {
+  const bytes = new TextEncoder().encode(text);
+  return Array.from(bytes, (byte) => {
+    const letter = String.fromCodePoint(byte);
+    return /[A-Za-z0-9_-]/.test(letter) ? letter : `=${byte.toString(16).toUpperCase().padStart(2, '0')}`;
+  }).join('');
+}
+
+/** @throws Error when the text is not a stored secret: somebody else writes into the bucket. */
+export function parseStoredSecret(text: string): StoredSecret {
+  const value = JSON.parse(text) as Partial<StoredSecret>;
+  const { name, user, type, createdAt, variables, recipients, sealed } = value;
+  const texts: readonly unknown[] = [
+    name,
+    user,
+    createdAt,
+    sealed,
+    ...asList(variables),
+    ...asList(recipients),
+  ];
+  if (texts.some((item) => typeof item !== 'string') || !SECRET_TYPES.some((known) => known === type)) {
+    throw new Error('an entry of the bucket is not a secret of mcli');
+  }
+  return value as StoredSecret;
+}
+
+const asList = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [undefined]);
+
+/** The summary alone. */
+export function summaryOf({
+  recipients: _recipients,
+  sealed: _sealed,
+  ...summary
+}: StoredSecret): SecretSummary {
+  return summary;
+}
