@@ -1,15 +1,24 @@
 /** Clusters, as clients see them: what they have, who runs and who waits there, and orders to their nodes. */
 import type { Client } from '@temporalio/client';
-import { clusterWorkflowId, WORKFLOW_TYPES } from '../core/naming.ts';
+import { clusterWorkflowId, nodeWorkflowId, WORKFLOW_TYPES } from '../core/naming.ts';
+import type { NodeHealth, NodeHeartbeat } from '../core/node-health.ts';
 import { clusterViewQuery, nodeReportSignal } from '../workflows/messages.ts';
 import type { ClusterView, NodeReport, QueuePage } from '../workflows/messages.ts';
 import type { Connections } from './connection.ts';
 import { ClusterSilent } from './errors.ts';
+import { heartbeatsOfAll } from './heartbeats.ts';
 
 /** What an operator may tell a cluster about one of its nodes. */
 export type NodeOrder =
   | Extract<NodeReport, { readonly type: 'cordoned' }>
   | { readonly type: 'uncordoned' | 'drained' | 'deleted'; readonly node: string };
+
+/** What a node has last said of itself. */
+export interface NodeBeat {
+  /** When the server heard it. */
+  readonly at: Date;
+  readonly health?: NodeHealth;
+}
 
 export class Clusters {
   private readonly connections: Connections;
@@ -47,6 +56,20 @@ export class Clusters {
   async order(cluster: string, order: NodeOrder): Promise<void> {
     const client = await this.connections.temporal();
     await client.workflow.getHandle(clusterWorkflowId(cluster)).signal(nodeReportSignal, order);
+  }
+
+  /** The last heartbeats of the cluster's nodes, by name; a node that is out of service has none. */
+  async heartbeats({ snapshot: { cluster, nodes } }: ClusterView): Promise<ReadonlyMap<string, NodeBeat>> {
+    const ids = new Map(nodes.map(({ node }) => [nodeWorkflowId(cluster, node), node]));
+    const found = await heartbeatsOfAll(await this.connections.temporal(), [...ids.keys()]);
+    return new Map(
+      [...found].flatMap(([id, beats]) => {
+        const beat = beats.find(({ activity, at }) => activity === 'serve-node' && at !== undefined);
+        if (!beat?.at) return [];
+        const { health } = (beat.details ?? {}) as Partial<NodeHeartbeat>;
+        return [[ids.get(id) ?? id, { at: beat.at, ...(health && { health }) }]];
+      }),
+    );
   }
 
   private async page(cluster: string, page: QueuePage): Promise<ClusterView> {

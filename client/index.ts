@@ -1,6 +1,6 @@
 /** The client of mcli, for TypeScript users and for the CLI. */
 export { Clusters } from './clusters.ts';
-export type { NodeOrder } from './clusters.ts';
+export type { NodeBeat, NodeOrder } from './clusters.ts';
 export { Connections } from './connection.ts';
 export type { ServerAddresses } from './connection.ts';
 export {
@@ -15,6 +15,7 @@ export {
   SecretStoreSilent,
   ServerUnreachable,
 } from './errors.ts';
+export type { Heartbeat } from './heartbeats.ts';
 export { Logs } from './logs.ts';
 export type { LogChunk, LogSelection } from './logs.ts';
 export { Runs } from './runs.ts';

@@ -14,6 +14,7 @@ import {
   RUN_SUFFIX_LENGTH,
   WORKFLOW_TYPES,
 } from '../core/naming.ts';
+import type { RankReport } from '../core/rank-report.ts';
 import { DEFAULT_GRACE_MS } from '../core/run.ts';
 import type { RunInput } from '../core/run.ts';
 import type { RunSpec, SchedulingRequest } from '../core/run-spec.ts';
@@ -26,6 +27,8 @@ import {
 import type { QueuePosition, SchedulingChange, StopOrder } from '../workflows/messages.ts';
 import type { Connections } from './connection.ts';
 import { RunNotFound, RunSilent } from './errors.ts';
+import { heartbeatsOf, heartbeatsOfAll } from './heartbeats.ts';
+import type { Heartbeat } from './heartbeats.ts';
 import { RunHistory } from './run-history.ts';
 import type { RunDetails } from './run-history.ts';
 import { listRuns, quoted } from './run-list.ts';
@@ -147,19 +150,16 @@ export class Runs {
     }
   }
 
-  /** Details of the heartbeats of the activities that the run has open now, by activity type. */
-  async heartbeats(
-    run: string,
-  ): Promise<readonly { readonly activity: string; readonly details: unknown }[]> {
-    const client = await this.connections.temporal();
-    const { raw } = await client.workflow.getHandle(run).describe();
-    return (raw.pendingActivities ?? []).map(({ activityType, heartbeatDetails }) => {
-      const data = heartbeatDetails?.payloads?.[0]?.data;
-      return {
-        activity: activityType?.name ?? '',
-        details: data?.length ? (JSON.parse(Buffer.from(data).toString('utf8')) as unknown) : undefined,
-      };
-    });
+  /** What the activities that the run has open now have last said of themselves. */
+  async heartbeats(run: string): Promise<readonly Heartbeat[]> {
+    return await heartbeatsOf(await this.connections.temporal(), run);
+  }
+
+  /** What is known of the ranks whose command runs now, by run; runs of which nobody knows anything are missing. */
+  async reports(runs: readonly string[]): Promise<ReadonlyMap<string, readonly RankReport[]>> {
+    const heartbeats = await heartbeatsOfAll(await this.connections.temporal(), runs);
+    const reports = [...heartbeats].map(([run, beats]) => [run, rankReports(beats)] as const);
+    return new Map(reports.filter(([, ranks]) => ranks.length > 0));
   }
 
   /**
@@ -226,6 +226,13 @@ export class Runs {
       }
     }
   }
+}
+
+function rankReports(beats: readonly Heartbeat[]): RankReport[] {
+  return beats
+    .filter(({ activity, details }) => activity === 'execute' && details !== undefined)
+    .map(({ details }) => details as RankReport)
+    .sort((a, b) => a.rank - b.rank);
 }
 
 type HistoryPage = Awaited<ReturnType<Client['workflowService']['getWorkflowExecutionHistory']>>;

@@ -1,8 +1,12 @@
 /** Clusters and their nodes: tables and JSON. */
+import type { NodeBeat } from '../../client/index.ts';
 import type { ClusterNode, ClusterSnapshot, Lease } from '../../core/cluster.ts';
+import { healthProblems } from '../../core/node-health.ts';
+import type { NodeHealth } from '../../core/node-health.ts';
 import { instanceName } from '../../core/resources.ts';
 import type { ClusterView } from '../../workflows/messages.ts';
 import { alignColumns, renderTable } from './table.ts';
+import { displayBytes, displayDuration, iso } from './time.ts';
 
 /** Nodes that are alike. */
 export interface Instance {
@@ -43,8 +47,8 @@ function sizes(gpus: number, nodes: number): string {
   return parts.join(',');
 }
 
-/** Details, nodes, and what runs on each. */
-export function renderCluster(view: ClusterView): string {
+/** Details, nodes and their health, and what runs on each. */
+export function renderCluster(view: ClusterView, beats: ReadonlyMap<string, NodeBeat>, now: number): string {
   const { snapshot, queued } = view;
   const nodes = snapshot.nodes.toSorted((a, b) => (a.node < b.node ? -1 : 1));
   const total = nodes.reduce((sum, { gpus }) => sum + gpus, 0);
@@ -59,6 +63,7 @@ export function renderCluster(view: ClusterView): string {
   ]);
   const sections = [`Cluster Details\n${details}`];
   if (nodes.length > 0) sections.push(`Node Details\n${nodeTable(snapshot, nodes)}`);
+  if (beats.size > 0) sections.push(`Node Health\n${healthTable(nodes, beats, now)}`);
   const running = nodes.flatMap(({ node }) => leasesOn(snapshot, node).map((lease) => ({ node, lease })));
   if (running.length > 0) sections.push(`Runs by Node\n${runTable(running)}`);
   return sections.join('\n\n');
@@ -82,9 +87,51 @@ function nodeTable(snapshot: ClusterSnapshot, nodes: readonly ClusterNode[]): st
   );
 }
 
-function schedulable({ alive, cordoned }: ClusterNode): string {
-  if (cordoned) return 'no (cordoned)';
+function schedulable({ alive, cordoned, cordonReason }: ClusterNode): string {
+  if (cordoned) return `no (cordoned${cordonReason === undefined ? '' : `: ${cordonReason}`})`;
   return alive ? 'yes' : 'no';
+}
+
+function healthTable(
+  nodes: readonly ClusterNode[],
+  beats: ReadonlyMap<string, NodeBeat>,
+  now: number,
+): string {
+  const from =
+    (tell: (health: NodeHealth) => string) =>
+    ({ node }: ClusterNode): string => {
+      const health = beats.get(node)?.health;
+      return health ? tell(health) : '-';
+    };
+  return renderTable<ClusterNode>(
+    [
+      { head: 'NAME', value: ({ node }) => node },
+      {
+        head: 'HEARTBEAT',
+        value: ({ node }) => {
+          const at = beats.get(node)?.at;
+          return at ? `${displayDuration(now - at.getTime())} ago` : '-';
+        },
+      },
+      { head: 'LOAD', value: from(({ load, cpus }) => `${load.toFixed(1)} on ${cpus} CPUs`) },
+      {
+        head: 'MEMORY',
+        value: from(
+          ({ memoryFreeBytes, memoryBytes }) =>
+            `${displayBytes(memoryFreeBytes)} of ${displayBytes(memoryBytes)} free`,
+        ),
+      },
+      {
+        head: 'DISK',
+        value: from(({ disk }) =>
+          disk ? `${Math.floor(disk.usedPercent)}% used, ${displayBytes(disk.freeBytes)} free` : '-',
+        ),
+      },
+      // Last, because each is as long as a sentence.
+      { head: 'PROBLEMS', value: from((health) => healthProblems(health).join(' ') || 'none') },
+    ],
+    nodes,
+  );
 }
 
 function runTable(rows: readonly { readonly node: string; readonly lease: Lease }[]): string {
@@ -101,11 +148,8 @@ function runTable(rows: readonly { readonly node: string; readonly lease: Lease 
   );
 }
 
-/**
- * The documented shape of `mcli get clusters -o json` (a list) and `mcli describe cluster -o json` (one):
- * numbers as numbers, `gpuType` null on a node without GPUs.
- */
-export function clusterAsJson({ snapshot, queued }: ClusterView): Record<string, unknown> {
+/** The documented shape of `mcli get clusters -o json`: numbers as numbers, `gpuType` null on a node without GPUs. */
+export function clusterAsJson({ snapshot, queued }: ClusterView) {
   return {
     name: snapshot.cluster,
     activeRuns: snapshot.leases.length,
@@ -125,6 +169,7 @@ export function clusterAsJson({ snapshot, queued }: ClusterView): Record<string,
           cpuSlotsUsed: used.cpuSlots,
           alive: node.alive,
           cordoned: node.cordoned,
+          cordonReason: node.cordonReason ?? null,
           runs: leasesOn(snapshot, node.node).map((lease) => ({
             name: lease.request.run,
             resumption: lease.request.resumption,
@@ -132,6 +177,37 @@ export function clusterAsJson({ snapshot, queued }: ClusterView): Record<string,
           })),
         };
       }),
+  };
+}
+
+/** The documented shape of `mcli describe cluster -o json`: that of the list, and how the nodes are. */
+export function clusterWithHealthAsJson(
+  view: ClusterView,
+  beats: ReadonlyMap<string, NodeBeat>,
+): Record<string, unknown> {
+  const cluster = clusterAsJson(view);
+  return {
+    ...cluster,
+    nodes: cluster.nodes.map((node) => {
+      const beat = beats.get(node.name);
+      return {
+        ...node,
+        lastHeartbeatAt: beat?.at.toISOString() ?? null,
+        health: beat?.health ? healthAsJson(beat.health) : null,
+      };
+    }),
+  };
+}
+
+function healthAsJson(health: NodeHealth): Record<string, unknown> {
+  const { sampledAt, disk, dockerError, gpus, ...rest } = health;
+  return {
+    sampledAt: iso(sampledAt),
+    ...rest,
+    disk: disk ?? null,
+    dockerError: dockerError ?? null,
+    gpusSeen: gpus?.seen ?? null,
+    problems: healthProblems(health),
   };
 }
 

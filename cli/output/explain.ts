@@ -4,8 +4,8 @@ import type { Ahead, Change, CloneCompute, Explanation, Holder } from '../../cor
 import { count } from '../../core/phrases.ts';
 import { renderTable } from './table.ts';
 import type { Column } from './table.ts';
-import { displayDuration } from './time.ts';
-import { displayBand, iso } from './util.ts';
+import { displayDuration, iso } from './time.ts';
+import { displayBand } from './util.ts';
 
 export interface ExplainedRun extends Explanation {
   readonly cluster: string;

@@ -9,6 +9,11 @@ export function displayTime(time: Date | undefined): string {
   return `${date} ${twoDigits(hours % 12 || 12)}:${twoDigits(time.getMinutes())} ${half}`;
 }
 
+/** Of epoch milliseconds, for JSON. */
+export function iso(time: number | null): string | null {
+  return time === null ? null : new Date(time).toISOString();
+}
+
 /** `45s`, `12min`, `5hr`, `3d`: rounded down. */
 export function displayDuration(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1_000));

@@ -6,7 +6,7 @@ import type { ClusterView, QueuePosition } from '../../workflows/messages.ts';
 import { instancesOf, useOf } from './clusters.ts';
 import { renderTable } from './table.ts';
 import type { Column } from './table.ts';
-import { displayDuration } from './time.ts';
+import { displayDuration, iso } from './time.ts';
 
 /** Four tables; empty ones are left out, except the first. */
 export function renderUtil(views: readonly ClusterView[], now: number): string {
@@ -214,8 +214,4 @@ export function displayBand(
   if (!band) return '-';
   const [from, to] = [displayDuration(band.from - now), displayDuration(band.to - now)];
   return `in ${from === to ? from : `${from} to ${to}`}`;
-}
-
-export function iso(time: number | null): string | null {
-  return time === null ? null : new Date(time).toISOString();
 }

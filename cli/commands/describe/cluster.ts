@@ -1,7 +1,7 @@
-/** `mcli describe cluster`: its nodes, their state, and what runs on each. */
+/** `mcli describe cluster`: its nodes, their state and health, and what runs on each. */
 import type { CliContext } from '../../context.ts';
 import { EXIT } from '../../errors.ts';
-import { clusterAsJson, renderCluster } from '../../output/clusters.ts';
+import { clusterWithHealthAsJson, renderCluster } from '../../output/clusters.ts';
 import { selectCluster } from '../../select-clusters.ts';
 
 export async function describeCluster(
@@ -9,7 +9,13 @@ export async function describeCluster(
   name: string | undefined,
   { output }: { readonly output?: 'json' },
 ): Promise<number> {
-  const view = await selectCluster(await context.mcli(), name);
-  context.print(output === 'json' ? JSON.stringify(clusterAsJson(view), null, 2) : renderCluster(view));
+  const mcli = await context.mcli();
+  const view = await selectCluster(mcli, name);
+  const beats = await mcli.clusters.heartbeats(view);
+  context.print(
+    output === 'json'
+      ? JSON.stringify(clusterWithHealthAsJson(view, beats), null, 2)
+      : renderCluster(view, beats, Date.now()),
+  );
   return EXIT.ok;
 }
