@@ -10,7 +10,7 @@ interface FaultKindFacts {
   readonly lastsMs?: readonly [from: number, to: number];
 }
 
-/** Longer than a lease (LEASE_SECONDS in node.ts) and all that follows from its end. */
+/** Longer than a lease (LEASE_SECONDS in fault-node.ts) and all that follows from its end. */
 const LONGER_THAN_A_LEASE = [32_000, 40_000] as const;
 
 export const FAULT_KINDS = {

@@ -1,0 +1,165 @@
+/**
+ * A Docker daemon of the suite's own: killing it, and filling its disk, hurts nobody else. It keeps its data on a small
+ * file system in memory, has no network of its own, and leaves its containers running when it dies.
+ */
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdirSync, openSync, readdirSync, writeSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import Dockerode from 'dockerode';
+import { withLogFile } from './log-file.ts';
+
+const run = promisify(execFile);
+const READY_MS = 30_000;
+const ANSWER_MS = 1_000;
+const STOP_MS = 15_000;
+/** As an init system would do it. */
+const RESTART_MS = 500;
+const BALLAST_BYTES = [1_048_576, 4_096];
+
+export class DockerDaemon {
+  readonly client: Dockerode;
+  readonly host: string;
+  /** On the disk of the daemon, as other things of a node are. */
+  readonly disk: string;
+  private readonly folder: string;
+  private readonly diskMegabytes: number;
+  private process: ChildProcess | undefined;
+  private closing = false;
+
+  /** @param folder short, since sockets have short names */
+  constructor(folder: string, diskMegabytes: number) {
+    this.folder = folder;
+    this.diskMegabytes = diskMegabytes;
+    this.disk = path.join(folder, 'disk');
+    this.host = `unix://${path.join(folder, 'docker.sock')}`;
+    this.client = new Dockerode({ socketPath: path.join(folder, 'docker.sock') });
+  }
+
+  async start(): Promise<void> {
+    mkdirSync(this.disk, { recursive: true });
+    await run('mount', ['-t', 'tmpfs', '-o', `size=${this.diskMegabytes}m`, 'mcli-faults', this.disk]);
+    this.spawn();
+    await this.untilReady();
+  }
+
+  get pid(): number | undefined {
+    return this.process?.pid;
+  }
+
+  async isWell(): Promise<boolean> {
+    const answers = this.client.ping().then(
+      () => true,
+      () => false,
+    );
+    return await Promise.race([answers, sleep(ANSWER_MS, false)]);
+  }
+
+  /** Takes what is left of the disk. */
+  fill(): void {
+    const file = openSync(this.ballast, 'w');
+    try {
+      for (const bytes of BALLAST_BYTES) this.writeUntilFull(file, Buffer.alloc(bytes));
+    } finally {
+      closeSync(file);
+    }
+  }
+
+  async unfill(): Promise<void> {
+    await rm(this.ballast, { force: true });
+  }
+
+  /** Ends the daemon and all that it runs, and removes its data. */
+  async close(): Promise<void> {
+    this.closing = true;
+    const containers = await this.client.listContainers({ all: true }).catch(() => []);
+    await Promise.all(
+      containers.map(({ Id }) =>
+        this.client
+          .getContainer(Id)
+          .remove({ force: true })
+          .catch(() => undefined),
+      ),
+    );
+    if (this.process && this.process.exitCode === null && this.process.signalCode === null) {
+      this.process.kill('SIGTERM');
+      const gone = once(this.process, 'exit');
+      const late = setTimeout(() => this.process?.kill('SIGKILL'), STOP_MS);
+      await gone;
+      clearTimeout(late);
+    }
+    for (const name of namesIn(path.join(this.folder, 'exec/netns'))) {
+      await run('umount', [path.join(this.folder, 'exec/netns', name)]).catch(() => undefined);
+    }
+    await run('umount', ['--lazy', this.disk]).catch(() => undefined);
+  }
+
+  private get ballast(): string {
+    return path.join(this.disk, 'ballast');
+  }
+
+  private writeUntilFull(file: number, piece: Buffer): void {
+    for (;;) {
+      try {
+        if (writeSync(file, piece) < piece.length) return;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOSPC') return;
+        throw error;
+      }
+    }
+  }
+
+  private spawn(): void {
+    const at = (name: string): string => path.join(this.folder, name);
+    const daemon = withLogFile(at('dockerd.log'), (log) =>
+      spawn(
+        'dockerd',
+        [
+          ['--host', this.host, '--data-root', path.join(this.disk, 'docker'), '--exec-root', at('exec')],
+          ['--pidfile', at('docker.pid'), '--live-restore', '--bridge=none', '--iptables=false'],
+        ].flat(),
+        { stdio: ['ignore', log, log], detached: true },
+      ),
+    );
+    this.process = daemon;
+    daemon.on('error', () => undefined);
+    daemon.on('exit', () => {
+      if (!this.closing) setTimeout(() => !this.closing && this.spawn(), RESTART_MS);
+    });
+  }
+
+  private async untilReady(): Promise<void> {
+    const deadline = Date.now() + READY_MS;
+    while (!(await this.isWell())) {
+      if (Date.now() > deadline) {
+        throw new Error(`dockerd did not answer within ${READY_MS / 1000} s; see ${this.folder}/dockerd.log`);
+      }
+      await sleep(50);
+    }
+  }
+}
+
+/** Copies an image from the machine's Docker. */
+export async function copyImage(name: string, daemons: readonly DockerDaemon[]): Promise<void> {
+  const machine = new Dockerode();
+  await Promise.all(
+    daemons.map(async ({ client }) => {
+      const loading = await client.loadImage(await machine.getImage(name).get());
+      loading.resume();
+      await once(loading, 'end');
+    }),
+  );
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}

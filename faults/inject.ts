@@ -1,0 +1,231 @@
+/** Carries out one fault, takes it away again, and waits until what it hit is well. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DockerWatch } from './docker-watch.ts';
+import type { Fault } from './evidence.ts';
+import { CLUSTER } from './fault-node.ts';
+import type { FaultNode } from './fault-node.ts';
+import type { FaultStack, PartName } from './fault-stack.ts';
+import { lastHeartbeat } from './histories.ts';
+import type { PlannedFault } from './plan.ts';
+
+export interface Watched {
+  readonly node: FaultNode;
+  readonly watch: DockerWatch;
+}
+
+/** The first node has the small disk. */
+export interface World {
+  readonly stack: FaultStack;
+  readonly nodes: readonly Watched[];
+}
+
+const LOOK_MS = 100;
+const WELL_WITHIN_MS = 120_000;
+/** A heartbeat that was on its way when the agent died says nothing of the next agent. */
+const ON_THE_WAY_MS = 300;
+const PARTS: readonly PartName[] = ['temporal', 'nats', 'control-worker', 'cluster-worker'];
+
+export class Injector {
+  readonly faults: Fault[] = [];
+  private readonly world: World;
+  /** Nodes that are cut off or stalled: one such fault at a time for each. */
+  private readonly disturbed = new Set<string>();
+
+  constructor(world: World) {
+    this.world = world;
+  }
+
+  /** Resolves when all is well again, or was not within two minutes. Does nothing where there is nothing to hit. */
+  async inject(planned: PlannedFault): Promise<void> {
+    const at = Date.now();
+    const begun = this.begin(planned);
+    if (begun === undefined) return;
+    const { target, container, mend, isWell } = begun;
+    const fault = { kind: planned.kind, target, at, ...(container === undefined ? {} : { container }) };
+    const index = this.faults.push({ ...fault, mendedAt: Infinity }) - 1;
+    if (mend !== undefined) {
+      await sleep(planned.lastsMs);
+      await mend();
+    }
+    const mendedAt = mend === undefined ? at : Date.now();
+    this.faults[index] = { ...fault, mendedAt };
+    const wellAt = await this.untilWell(() => isWell(mendedAt));
+    if (wellAt !== undefined) this.faults[index] = { ...fault, mendedAt, wellAt };
+  }
+
+  private begin({ kind, dice }: PlannedFault): Begun | undefined {
+    const { stack, nodes } = this.world;
+    const pick = <T>(items: readonly T[]): T | undefined => items[Math.floor(dice * items.length)];
+    // The part of the dice that the choice of the node leaves over.
+    const coin = (dice * 1_000) % 1 < 0.5;
+    switch (kind) {
+      case 'kill-agent':
+      case 'restart-agent':
+        return this.onNode(pick(nodes), (node) => {
+          node.signalAgent(kind === 'kill-agent' ? 'SIGKILL' : 'SIGTERM');
+        });
+      case 'stall-agent':
+      case 'stall-agent-long':
+        return this.disturb(
+          pick(nodes),
+          (node) => node.signalAgent('SIGSTOP'),
+          (node) => node.signalAgent('SIGCONT'),
+        );
+      case 'cut-node':
+      case 'cut-node-long':
+      case 'cut-nats':
+        return this.disturb(
+          pick(nodes),
+          (node) => node.cut(coin ? 'silence' : 'refuse', kind === 'cut-nats' ? 'nats' : 'all'),
+          (node) => node.mend(),
+        );
+      case 'fill-disk':
+        return this.disturb(
+          nodes[0],
+          (node) => node.docker.fill(),
+          (node) => node.docker.unfill(),
+        );
+      case 'kill-guard': {
+        const node = pick(nodes)?.node;
+        node?.killGuard();
+        // Its agent starts the next one, which says so nowhere but on this machine.
+        return node && { target: node.name, isWell: () => Promise.resolve(node.isGuarded()) };
+      }
+      case 'kill-dockerd':
+        return this.onDocker(pick(nodes)?.node);
+      case 'kill-container':
+        return this.onContainer(dice);
+      case 'kill-supervisor':
+        return this.onSupervisor();
+      case 'kill-temporal':
+        return this.onParts(['temporal'], 'SIGKILL');
+      case 'kill-nats':
+        return this.onParts(['nats'], 'SIGKILL');
+      case 'kill-control-worker':
+        return this.onParts(['control-worker'], 'SIGKILL');
+      case 'kill-cluster-worker':
+        return this.onParts(['cluster-worker'], 'SIGKILL');
+      case 'restart-workers':
+        return this.onParts(['control-worker', 'cluster-worker'], 'SIGTERM');
+      case 'kill-everything': {
+        const supervisor = stack.killSupervisor();
+        const parts = this.onParts(PARTS, 'SIGKILL');
+        const agents = nodes.map((watched) => this.onNode(watched, (node) => node.signalAgent('SIGKILL')));
+        for (const { node } of nodes) node.killGuard();
+        const daemons = nodes.map(({ node }) => this.onDocker(node));
+        const hits = [parts, ...agents, ...daemons].filter((hit) => hit !== undefined);
+        return {
+          target: 'everything',
+          isWell: async (since) =>
+            stack.isSupervised(supervisor) && (await all(hits.map(({ isWell }) => isWell(since)))),
+        };
+      }
+    }
+  }
+
+  private onNode(watched: Watched | undefined, hit: (node: FaultNode) => void): Begun | undefined {
+    if (watched === undefined || this.disturbed.has(watched.node.name)) return undefined;
+    const { node } = watched;
+    hit(node);
+    return { target: node.name, isWell: (since) => this.hasBeat(node, since) };
+  }
+
+  private disturb(
+    watched: Watched | undefined,
+    begin: (node: FaultNode) => void,
+    end: (node: FaultNode) => void | Promise<void>,
+  ): Begun | undefined {
+    const begun = this.onNode(watched, begin);
+    if (begun === undefined || watched === undefined) return undefined;
+    const { node } = watched;
+    this.disturbed.add(node.name);
+    return {
+      ...begun,
+      mend: async () => {
+        await end(node);
+        this.disturbed.delete(node.name);
+      },
+    };
+  }
+
+  private onDocker(node: FaultNode | undefined): Begun | undefined {
+    const pid = node?.docker.pid;
+    if (node === undefined || pid === undefined) return undefined;
+    process.kill(pid, 'SIGKILL');
+    const { docker } = node;
+    return { target: node.name, isWell: async () => docker.pid !== pid && (await docker.isWell()) };
+  }
+
+  private onContainer(dice: number): Begun | undefined {
+    const lives = this.world.nodes.flatMap(({ node, watch }) =>
+      watch.alive().map((life) => ({ node, ...life })),
+    );
+    const victim = lives[Math.floor(dice * lives.length)];
+    if (victim === undefined) return undefined;
+    const { node, id, run, resumption } = victim;
+    // A daemon that is dead kills nothing: then the container lives on, which the checker sees.
+    void node.docker.client
+      .getContainer(id)
+      .kill({ signal: 'SIGKILL' })
+      .catch(() => undefined);
+    return {
+      target: run,
+      container: id,
+      isWell: async () => (await this.hasEnded(run)) || this.livesAgain(run, resumption),
+    };
+  }
+
+  private onSupervisor(): Begun | undefined {
+    const pid = this.world.stack.killSupervisor();
+    if (pid === undefined) return undefined;
+    return { target: 'supervisor', isWell: () => Promise.resolve(this.world.stack.isSupervised(pid)) };
+  }
+
+  private onParts(names: readonly PartName[], what: NodeJS.Signals): Begun | undefined {
+    const { stack } = this.world;
+    const hit = names.map((name) => ({ name, pid: stack.signalPart(name, what) }));
+    if (hit.every(({ pid }) => pid === undefined)) return undefined;
+    return {
+      target: names.join(' '),
+      isWell: () => all(hit.map(({ name, pid }) => stack.isWell(name, pid))),
+    };
+  }
+
+  private async hasBeat(node: FaultNode, since: number): Promise<boolean> {
+    const client = await this.world.stack.client();
+    return (await lastHeartbeat(client, CLUSTER, node.name)) > since + ON_THE_WAY_MS;
+  }
+
+  private async hasEnded(run: string): Promise<boolean> {
+    const client = await this.world.stack.client();
+    return (await client.workflow.getHandle(run).describe()).status.name !== 'RUNNING';
+  }
+
+  private livesAgain(run: string, resumption: number): boolean {
+    return this.world.nodes.some(({ watch }) =>
+      watch.alive().some((life) => life.run === run && life.resumption > resumption),
+    );
+  }
+
+  private async untilWell(isWell: () => Promise<boolean>): Promise<number | undefined> {
+    const deadline = Date.now() + WELL_WITHIN_MS;
+    while (Date.now() < deadline) {
+      if (await isWell().catch(() => false)) return Date.now();
+      await sleep(LOOK_MS);
+    }
+    return undefined;
+  }
+}
+
+interface Begun {
+  readonly target: string;
+  readonly container?: string;
+  /** Absent: there is nothing to take away. */
+  readonly mend?: () => Promise<void>;
+  /** @param since when the disturbance ended, in epoch milliseconds */
+  readonly isWell: (since: number) => Promise<boolean>;
+}
+
+async function all(answers: readonly Promise<boolean>[]): Promise<boolean> {
+  return (await Promise.all(answers)).every(Boolean);
+}

@@ -1,0 +1,117 @@
+/** The people of the suite: they submit, stop and follow with the built `mcli`, and note what it answered. */
+import { spawn } from 'node:child_process';
+import { buffer, text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { distFile } from '../stack/package-root.ts';
+import type { FollowedLog, RunOrder } from './evidence.ts';
+import { bashOf } from './program.ts';
+import type { PlannedRun } from './plan.ts';
+
+/** Whoever gets an error tries again. */
+const AGAIN_MS = 1_000;
+
+export class User {
+  readonly orders: Noted[] = [];
+  readonly follows: Promise<FollowedLog>[] = [];
+  private readonly environment: () => Record<string, string>;
+  private readonly giveUp: AbortSignal;
+
+  constructor(environment: () => Record<string, string>, giveUp: AbortSignal) {
+    this.environment = environment;
+    this.giveUp = giveUp;
+  }
+
+  /** Submits until it is accepted, and orders what the plan wants of the run. */
+  async carryOut(planned: PlannedRun): Promise<void> {
+    const order: Noted = {
+      name: planned.name,
+      program: planned.program,
+      ranks: planned.nodes,
+      preemptible: planned.preemptible,
+      maxRetries: planned.maxRetries,
+      hasTimeLimit: planned.maxDurationMs !== undefined,
+      accepted: [],
+      stops: {},
+    };
+    this.orders.push(order);
+    const run = await this.submit(planned);
+    if (run === undefined) return;
+    order.accepted.push(run);
+    if (planned.followed) this.follows.push(this.follow(run));
+    if (planned.stopAfterMs === undefined) return;
+    await sleep(planned.stopAfterMs);
+    await this.stop(run);
+  }
+
+  async stop(run: string): Promise<void> {
+    const order = this.orders.find(({ name }) => run.startsWith(`${name}-`));
+    while (!this.giveUp.aborted) {
+      const { code } = await this.mcli(['stop', 'run', '-y', run]);
+      if (code === 0 && order) {
+        order.stops[run] = Date.now();
+        return;
+      }
+      await sleep(AGAIN_MS);
+    }
+  }
+
+  private async submit(planned: PlannedRun): Promise<string | undefined> {
+    while (!this.giveUp.aborted) {
+      const { code, errors } = await this.mcli(['run', '--no-follow', '-f', '-'], runFile(planned));
+      const run = /Run (\S+) submitted/.exec(errors)?.[1];
+      if (code === 0 && run !== undefined) return run;
+      if (code === 2) throw new Error(`mcli does not understand run ${planned.name}: ${errors}`);
+      await sleep(AGAIN_MS);
+    }
+    return undefined;
+  }
+
+  private async follow(run: string): Promise<FollowedLog> {
+    const { code, output, errors } = await this.mcli(['logs', run, '--follow']);
+    return { run, text: output, exitCode: code, errors };
+  }
+
+  private async mcli(
+    args: readonly string[],
+    input = '',
+  ): Promise<{ readonly code: number | null; readonly output: string; readonly errors: string }> {
+    const child = spawn(process.execPath, [distFile('mcli.js'), ...args], {
+      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...this.environment() },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    const end = (): void => void child.kill('SIGKILL');
+    this.giveUp.addEventListener('abort', end, { once: true });
+    child.stdin.end(input);
+    const { promise, resolve } = Promise.withResolvers<number | null>();
+    child.on('close', resolve);
+    const [output, errors, code] = await Promise.all([buffer(child.stdout), text(child.stderr), promise]);
+    this.giveUp.removeEventListener('abort', end);
+    return { code, output: output.toString('latin1'), errors };
+  }
+}
+
+/** An order that is still being written. */
+type Noted = Omit<RunOrder, 'accepted' | 'stops'> & {
+  readonly accepted: string[];
+  readonly stops: Record<string, number>;
+};
+
+function runFile(run: PlannedRun): string {
+  const scheduling = [
+    `priority: ${run.priority}`,
+    `preemptible: ${run.preemptible}`,
+    `max_retries: ${run.maxRetries}`,
+    ...(run.maxDurationMs === undefined
+      ? []
+      : [`max_duration: ${(run.maxDurationMs / 3_600_000).toFixed(6)}`]),
+  ];
+  return [
+    `name: ${run.name}`,
+    'image: bash',
+    `compute: { gpus: ${run.gpus}, nodes: ${run.nodes} }`,
+    `scheduling: { ${scheduling.join(', ')} }`,
+    'command: |',
+    bashOf(run.program).replaceAll(/^/gm, '  '),
+    '',
+  ].join('\n');
+}
