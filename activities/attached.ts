@@ -41,18 +41,24 @@ export function stopRequested(): boolean {
   return Context.current().cancellationDetails?.cancelRequested === true;
 }
 
-/** Repeats a step, which must be safe to repeat, while the Docker daemon is away. */
+/**
+ * Repeats a step, which must be safe to repeat and short, while the Docker daemon is away.
+ * @param patienceMs asked anew after each attempt, since it may be known only while the daemon is away.
+ */
 export async function whileDockerIsAway<T>(
   signal: AbortSignal | undefined,
   step: () => Promise<T>,
+  patienceMs = () => DOCKER_PATIENCE_MS,
 ): Promise<T> {
-  const deadline = Date.now() + DOCKER_PATIENCE_MS;
+  const since = Date.now();
   for (;;) {
     try {
       return await step();
     } catch (error) {
       signal?.throwIfAborted();
-      if (!(error instanceof DockerError && error.unreachable) || Date.now() > deadline) throw error;
+      if (!(error instanceof DockerError && error.unreachable) || Date.now() - since > patienceMs()) {
+        throw error;
+      }
       await sleep(DOCKER_RETRY_MS, undefined, signal && { signal });
     }
   }

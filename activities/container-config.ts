@@ -10,6 +10,7 @@ import {
   RUN_CONFIG_PATH,
 } from '../core/naming.ts';
 import type { RunSpec } from '../core/run-spec.ts';
+import { ENTRY_COMMAND, entryFiles } from './container-entry.ts';
 import type { RankExecution } from './contract.ts';
 import type { ContainerConfig, ContainerFile } from './docker.ts';
 
@@ -48,8 +49,6 @@ export const SECRET_ENVIRONMENT_PATH = '/mnt/mcli-secrets/env.sh';
 
 const COMMAND_PATH = `${CONFIG_DIR}/command.sh`;
 const CA_BUNDLE_PATH = `${CONFIG_DIR}/ca-bundle.pem`;
-/** The program of the container: what it does is decided by the file that is put here before a start. */
-const ENTRY_PATH = `${CONFIG_DIR}/entry.sh`;
 
 /** Variables by which common programs find certificates. */
 const CA_VARIABLES = [
@@ -74,7 +73,7 @@ export function containerConfig(
     name: containerName(input),
     Image: spec.image,
     Entrypoint: [],
-    Cmd: ['bash', ENTRY_PATH],
+    Cmd: ENTRY_COMMAND,
     Env: Object.entries(containerEnvironment(input, settings, additions)).map(
       ([name, value]) => `${name}=${value}`,
     ),
@@ -89,7 +88,7 @@ export function containerConfig(
       [LABELS.node]: input.node,
     },
     HostConfig: {
-      // An init process hands SIGTERM to the whole process group and reaps what the command leaves behind.
+      // An init process hands on signals, and reaps what the command leaves behind.
       Init: true,
       RestartPolicy: { Name: 'no' },
       Mounts: additions.mounts.map(({ source, target, readOnly }) => ({
@@ -135,7 +134,6 @@ function containerEnvironment(
     ...(settings.caBundle !== undefined &&
       Object.fromEntries(CA_VARIABLES.map((name) => [name, CA_BUNDLE_PATH]))),
     ...settings.containerEnv,
-    TINI_KILL_PROCESS_GROUP: '1',
     RUN_NAME: input.run,
     COMPOSER_RUN_NAME: input.run,
     MOSAICML_PLATFORM: 'true',
@@ -170,24 +168,24 @@ export function integrationFiles(
   settings: NodeSettings,
   script: string,
 ): ContainerFile[] {
-  return [...configFiles(input.spec, settings), { path: ENTRY_PATH, content: `${READ_SECRETS}${script}` }];
+  return [...configFiles(input.spec, settings), ...entryFiles(`${READ_SECRETS}${script}`)];
 }
 
 const READ_SECRETS = `if [ -f ${SECRET_ENVIRONMENT_PATH} ]; then source ${SECRET_ENVIRONMENT_PATH}; fi
 `;
 
 /**
- * The entry script of the command. On SIGTERM bash waits for its children, which got the signal too, so that they have
+ * The program of the command. On SIGTERM bash waits for its children, which got the signal too, so that they have
  * their grace time; without the trap it would end at once and take them with it. `source` keeps the line numbers of
  * the command in error messages.
  */
-const COMMAND_ENTRY = `${READ_SECRETS}trap 'wait; exit 143' TERM
+const COMMAND_PROGRAM = `${READ_SECRETS}trap 'wait; exit 143' TERM
 set -e
 source ${COMMAND_PATH}
 `;
 
 export function commandFiles(input: RankExecution, settings: NodeSettings): ContainerFile[] {
-  return [...configFiles(input.spec, settings), { path: ENTRY_PATH, content: COMMAND_ENTRY }];
+  return [...configFiles(input.spec, settings), ...entryFiles(COMMAND_PROGRAM)];
 }
 
 function configFiles(spec: RunSpec, settings: NodeSettings): ContainerFile[] {

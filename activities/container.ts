@@ -3,13 +3,18 @@
  * share the writable layer and the log. A second attempt of an activity attaches to what it finds; it never starts
  * anything twice.
  */
+import { once } from 'node:events';
 import { CancelledFailure } from '@temporalio/activity';
+import { exitFailure } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
 import { containerName } from '../core/naming.ts';
 import type { RankRef } from '../core/naming.ts';
 import { runFailure, stopRequested, whileAttached, whileDockerIsAway } from './attached.ts';
+import { awaitExit } from './await-exit.ts';
 import { commandFiles, containerConfig, integrationFiles, NO_ADDITIONS } from './container-config.ts';
 import type { ContainerAdditions, NodeSettings } from './container-config.ts';
+import { END_PATH, readEnd } from './container-entry.ts';
+import type { EndRecord } from './container-entry.ts';
 import type { ContainerLogs } from './container-logs.ts';
 import type { ContainerExit, NodeActivities, RankAssignment, RankExecution } from './contract.ts';
 import type { ContainerFile, ContainerState, Docker } from './docker.ts';
@@ -42,6 +47,9 @@ export function createContainerActivities({
 }: Dependencies): ContainerActivities {
   // Learned from the first container that could not start with them.
   let raiseLimits = true;
+  /** Containers that have been told to stop, until they are removed: an order may come before the start. */
+  const ordered = new Set<string>();
+  const starting = new Map<string, Promise<void>>();
   return {
     integrations: (input) =>
       whileAttached(async (signal) => {
@@ -49,7 +57,8 @@ export function createContainerActivities({
         if (plan.script === undefined) return;
         const files = integrationFiles(input, settings, plan.script);
         const exit = await runPhase(input, { phase: 'integrations', files }, signal);
-        if (exit.exitCode !== 0) throw runFailure(integrationFailure(input, exit, plan));
+        const failure = exitFailure(exit);
+        if (failure) throw runFailure({ ...integrationFailure(failure, plan), ...where(input) });
       }),
 
     execute: (input) =>
@@ -62,7 +71,13 @@ export function createContainerActivities({
       }),
 
     'stop-container': (input) =>
-      whileAttached(() => stopContainer(docker, containerName(input), input.graceMs)),
+      whileAttached(async () => {
+        const name = containerName(input);
+        ordered.add(name);
+        // What is being started can be stopped a moment later.
+        await starting.get(name)?.catch(() => undefined);
+        return await stopContainer(docker, name, input.graceMs);
+      }),
 
     'remove-container': (input) =>
       whileAttached(async (signal) => {
@@ -71,6 +86,7 @@ export function createContainerActivities({
         await abortable(signal, logs.close(input, 'removed'));
         await whileDockerIsAway(signal, () => docker.remove(name));
         await released(input);
+        ordered.delete(name);
         return stop;
       }),
   };
@@ -93,27 +109,35 @@ export function createContainerActivities({
     const name = containerName(input);
     let state = await docker.inspect(name);
     if (state === undefined) {
-      signal.throwIfAborted();
       const additions = await additionsFor(input);
-      signal.throwIfAborted();
-      await docker.create(containerConfig(input, settings, raiseLimits, additions));
+      await unlessOrderedToStop(name, signal);
+      await docker.create(containerConfig(input, settings, raiseLimits, additions)).catch(failStart(input));
       state = await docker.inspect(name);
     }
     if (state === undefined) throw new Error(`Container ${name} vanished while it was being created.`);
     if (await wasStarted(name, state, phase.phase)) return;
 
-    signal.throwIfAborted();
-    await docker.putFiles(name, [...phase.files, markerFile({ phase: phase.phase, after: state.startedAt })]);
+    const marker = markerFile({ phase: phase.phase, after: state.startedAt });
+    await docker.putFiles(name, [...phase.files, marker]).catch(failStart(input));
+    await unlessOrderedToStop(name, signal);
     try {
-      await docker.start(name);
+      const start = docker.start(name);
+      starting.set(name, start);
+      await start.finally(() => starting.delete(name));
     } catch (error) {
       if (!raiseLimits || !(error instanceof DockerError && /rlimit/.test(error.message))) {
-        throw startFailure(input, error);
+        return failStart(input)(error);
       }
       raiseLimits = false;
       await docker.remove(name);
       await startOnce(input, phase, signal);
     }
+  }
+
+  /** Whoever is told to stop before the start waits to hear it from the workflow, too. */
+  async function unlessOrderedToStop(name: string, signal: AbortSignal): Promise<void> {
+    if (ordered.has(name) && !signal.aborted) await once(signal, 'abort');
+    signal.throwIfAborted();
   }
 
   /**
@@ -132,36 +156,44 @@ export function createContainerActivities({
 
   async function exitOf(input: RankExecution, signal: AbortSignal): Promise<ContainerExit> {
     const name = containerName(input);
-    let daemonWasAway = false;
-    const state = await whileDockerIsAway(signal, async () => {
-      try {
-        await docker.waitForExit(name, signal);
-        return await docker.inspect(name);
-      } catch (error) {
-        daemonWasAway = error instanceof DockerError && error.unreachable;
-        throw error;
-      }
+    const state = await awaitExit(docker, name, signal, patience()).catch((error: unknown) => {
+      throw error instanceof DockerError && error.unreachable
+        ? runFailure(withoutDaemon(input), error)
+        : error;
     });
-    if (state === undefined)
-      throw new DockerError(`Container ${name} was removed behind the agent's back.`, 404);
-    if (daemonWasAway && state.exitCode >= 128) {
-      throw new DockerError(`The daemon was restarted and ended container ${name} (${state.exitCode}).`, 500);
-    }
-    if (state.exitCode === 127 && !(await hasBash(name, state))) throw runFailure(withoutBash(input));
-    const { exitCode, oomKilled, startedAt, finishedAt } = state;
-    return { exitCode, oomKilled, startedAt, finishedAt };
+    const record = isThere(state) ? await readRecord(name, signal) : undefined;
+    if (!isThere(state) || record === undefined) throw runFailure(removedFromOutside(input));
+    const { exitCode, oomKilled, memoryLimitBytes, startedAt, finishedAt } = state;
+    // The init process answers so when there is no bash; bash itself would have left a record.
+    if (record.end === 'unseen' && exitCode === 127) throw runFailure(withoutBash(input));
+    return { exitCode, oomKilled, memoryLimitBytes, ...record, startedAt, finishedAt };
   }
 
-  /** The init process exits with 127 when there is no bash, as bash does for an unknown command. */
-  async function hasBash(name: string, state: ContainerState): Promise<boolean> {
-    const path =
-      state.env.find((variable) => variable.startsWith('PATH='))?.slice('PATH='.length) ?? '/bin:/usr/bin';
-    for (const directory of path.split(':')) {
-      if (await docker.fileExists(name, `${directory}/bash`)) return true;
+  /** @returns undefined when the container goes away meanwhile. */
+  async function readRecord(name: string, signal: AbortSignal): Promise<EndRecord | undefined> {
+    try {
+      return readEnd(await whileDockerIsAway(signal, () => docker.readFile(name, END_PATH)));
+    } catch (error) {
+      if (!isThere(await whileDockerIsAway(signal, () => docker.inspect(name)))) return undefined;
+      throw error;
     }
-    return false;
+  }
+
+  /** How long Docker may be away while the container runs. Asked beforehand: who is away does not answer. */
+  function patience(): () => number {
+    let patienceMs = KEPT_PATIENCE_MS;
+    const learn = async (): Promise<void> => {
+      if (!(await docker.keepsContainers())) patienceMs = LOST_PATIENCE_MS;
+    };
+    void learn().catch(() => undefined);
+    return () => patienceMs;
   }
 }
+
+/** With live-restore, containers run on for as long as the daemon is away: an upgrade may take minutes. */
+const KEPT_PATIENCE_MS = 15 * 60_000;
+/** Without it they end with the daemon. Longer than it takes to hang up by mistake. */
+const LOST_PATIENCE_MS = 5_000;
 
 interface Phase {
   readonly phase: 'integrations' | 'command';
@@ -181,9 +213,19 @@ function markerFile(marker: Marker): ContainerFile {
   return { path: MARKER_PATH, content: JSON.stringify(marker) };
 }
 
-function startFailure(input: RankExecution, error: unknown): unknown {
-  const missing = error instanceof DockerError && /"bash": executable file not found/.test(error.message);
-  return missing ? runFailure(withoutBash(input), error) : error;
+function isThere(state: ContainerState | undefined): state is ContainerState {
+  return state !== undefined && state.status !== 'removing';
+}
+
+/** Names what Docker's refusal of a start means for the run. */
+function failStart(input: RankExecution): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof DockerError)) throw error;
+    if (/"bash": executable file not found/.test(error.message)) throw runFailure(withoutBash(input), error);
+    if (!/no space left on device/.test(error.message)) throw error;
+    const message = `The container could not start, because the disk of the node is full: ${error.message}.`;
+    throw runFailure({ type: 'NodeDiskFull', message, ...where(input) }, error);
+  };
 }
 
 function withoutBash(input: RankExecution): RunFailure {
@@ -194,12 +236,27 @@ function withoutBash(input: RankExecution): RunFailure {
   };
 }
 
-function integrationFailure(input: RankExecution, exit: ContainerExit, plan: IntegrationPlan): RunFailure {
-  if (exit.oomKilled) {
-    return { type: 'OutOfMemory', message: 'The integrations ran out of memory.', ...where(input) };
-  }
-  const message = plan.describeFailure(exit.exitCode);
-  return { type: 'IntegrationFailed', message, exitCode: exit.exitCode, ...where(input) };
+function withoutDaemon(input: RankExecution): RunFailure {
+  return {
+    type: 'ContainerStopped',
+    message: `The container was ended from outside: the Docker daemon of ${input.node} went away, which keeps no containers without \`live-restore\`.`,
+    ...where(input),
+  };
+}
+
+function removedFromOutside(input: RankExecution): RunFailure {
+  return {
+    type: 'ContainerStopped',
+    message: 'The container was ended from outside: it was removed, as by `docker rm`.',
+    ...where(input),
+  };
+}
+
+/** What the end of the integrations means, from what the end of a command would mean. */
+function integrationFailure(failure: RunFailure, plan: IntegrationPlan): RunFailure {
+  const { exitCode } = failure;
+  if (exitCode === undefined || failure.type === 'OutOfMemory') return failure;
+  return { type: 'IntegrationFailed', message: plan.describeFailure(exitCode), exitCode };
 }
 
 function where(input: RankAssignment): Pick<RunFailure, 'rank' | 'node'> {

@@ -4,6 +4,7 @@
  */
 import type { CapacityRequest, Lease, RankPlacement } from '../core/cluster.ts';
 import type { PackedCluster } from '../core/cluster-state.ts';
+import type { ProgramExit } from '../core/failures.ts';
 import type { RankRef } from '../core/naming.ts';
 import type { Problem } from '../core/run-problem.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
@@ -46,9 +47,8 @@ export interface PullProgress {
   readonly layersTotal: number;
 }
 
-export interface ContainerExit {
-  readonly exitCode: number;
-  readonly oomKilled: boolean;
+/** How a container ended that nobody of the platform had told to stop. */
+export interface ContainerExit extends ProgramExit {
   /** ISO 8601, from Docker. */
   readonly startedAt: string;
   readonly finishedAt: string;

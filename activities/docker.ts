@@ -9,9 +9,11 @@ import { extract, pack } from 'tar-stream';
 
 export interface ContainerState {
   readonly id: string;
-  readonly status: 'created' | 'running' | 'exited';
+  readonly status: 'created' | 'running' | 'exited' | 'removing';
   readonly exitCode: number;
   readonly oomKilled: boolean;
+  readonly paused: boolean;
+  readonly memoryLimitBytes: number;
   /** ISO 8601; the year 1 before the first start. */
   readonly startedAt: string;
   readonly finishedAt: string;
@@ -24,6 +26,8 @@ export interface ContainerState {
 export interface ContainerFile {
   readonly path: string;
   readonly content: string;
+  /** 0644 when absent. */
+  readonly mode?: number;
 }
 
 export interface ImageState {
@@ -70,6 +74,8 @@ export interface Docker {
     readonly memoryBytes: number;
     readonly dataRoot: string;
   }>;
+  /** Whether the daemon keeps containers while it is away (`live-restore`); asked anew each time. */
+  keepsContainers(): Promise<boolean>;
   image(name: string): Promise<ImageState | undefined>;
   /** Ends when the daemon is done or the signal aborts, which makes the daemon give up the download. */
   pull(name: string, signal: AbortSignal, login?: RegistryLogin): AsyncIterable<PullEvent>;
@@ -85,6 +91,8 @@ export interface Docker {
   start(name: string): Promise<void>;
   /** Resolves when the container does not run (any more). */
   waitForExit(name: string, signal: AbortSignal): Promise<void>;
+  /** A container that is not paused stays as it is. */
+  unpause(name: string): Promise<void>;
   /** A container that does not run stays as it is. */
   kill(name: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
   remove(name: string): Promise<void>;
@@ -138,6 +146,11 @@ export function createDocker(host?: string): Docker {
       return machine;
     },
 
+    async keepsContainers() {
+      const info = (await asked(dockerode.info())) as { LiveRestoreEnabled: boolean };
+      return info.LiveRestoreEnabled;
+    },
+
     async image(name) {
       const found = await absentAsUndefined(() => dockerode.getImage(name).inspect());
       return found && { id: found.Id, platform: `${found.Os}/${found.Architecture}` };
@@ -177,7 +190,8 @@ export function createDocker(host?: string): Docker {
       for (const directory of new Set(files.map((file) => dirname(file.path)))) {
         if (directory !== '/') archive.entry({ name: directory.slice(1), type: 'directory', mode: 0o755 });
       }
-      for (const file of files) archive.entry({ name: file.path.slice(1), mode: 0o644 }, file.content);
+      for (const { path, content, mode = 0o644 } of files)
+        archive.entry({ name: path.slice(1), mode }, content);
       archive.finalize();
       const chunks: Uint8Array[] = [];
       for await (const chunk of archive) chunks.push(chunk as Uint8Array);
@@ -207,6 +221,14 @@ export function createDocker(host?: string): Docker {
 
     async waitForExit(name, signal) {
       await asked(dockerode.getContainer(name).wait({ abortSignal: signal }));
+    },
+
+    async unpause(name) {
+      try {
+        await answered((limit) => dockerode.getContainer(name).unpause(limit));
+      } catch (error) {
+        if (!(error instanceof DockerError && /is not paused/.test(error.message))) throw error;
+      }
     },
 
     async kill(name, signal) {
@@ -273,14 +295,20 @@ function connection(host: string | undefined): Dockerode.DockerOptions {
   return { host: url.hostname, port: url.port || '2375', protocol: 'http' };
 }
 
+/** The others (exited, dead, paused) say nothing more than that it does not run. */
+const STOPPED_STATUSES = ['created', 'removing'] as const;
+
 function containerState(found: Dockerode.ContainerInspectInfo): ContainerState {
   const { State: state } = found;
-  const status = state.Running ? 'running' : state.Status === 'created' ? 'created' : 'exited';
   return {
     id: found.Id,
-    status,
+    status: state.Running
+      ? 'running'
+      : (STOPPED_STATUSES.find((plain) => plain === state.Status) ?? 'exited'),
     exitCode: state.ExitCode,
     oomKilled: state.OOMKilled,
+    paused: state.Paused,
+    memoryLimitBytes: found.HostConfig.Memory ?? 0,
     startedAt: state.StartedAt,
     finishedAt: state.FinishedAt,
     labels: found.Config.Labels,

@@ -1,35 +1,49 @@
 /** SIGTERM, grace, SIGKILL. */
 import { whileDockerIsAway } from './attached.ts';
+import { awaitExit } from './await-exit.ts';
 import type { ContainerStop } from './contract.ts';
 import type { Docker } from './docker.ts';
 
 /** Longer than the first processes of a container need to be ready for signals, also on a busy machine. */
-const STARTING_MS = 1_500;
+const STARTING_MS = 2_000;
+const REPEAT_MS = 250;
 
 /** Returns only when the container is proven gone. Two stops of one container may overlap. */
 export async function stopContainer(docker: Docker, name: string, graceMs: number): Promise<ContainerStop> {
-  return whileDockerIsAway(undefined, async () => {
-    const state = await docker.inspect(name);
-    if (state?.status !== 'running') return { endedBy: 'not-running' };
-    await docker.kill(name, 'SIGTERM');
-    // The kernel drops a signal that comes before the container's first process has asked for it.
-    const young = Date.now() - Date.parse(state.startedAt) < STARTING_MS;
-    if (young && !(await endsWithin(docker, name, STARTING_MS))) await docker.kill(name, 'SIGTERM');
-    if (await endsWithin(docker, name, graceMs)) return { endedBy: 'SIGTERM' };
-    await docker.kill(name, 'SIGKILL');
-    // No limit: a process that the kernel can't end yet still holds its GPUs.
-    await docker.waitForExit(name, new AbortController().signal);
-    return { endedBy: 'SIGKILL' };
+  const orderedAt = Date.now();
+  const state = await whileDockerIsAway(undefined, () => docker.inspect(name));
+  if (state?.status !== 'running') return { endedBy: 'not-running' };
+  const ended = (endedBy: ContainerStop['endedBy']): ContainerStop => ({
+    endedBy,
+    afterMs: Date.now() - orderedAt,
   });
+  // Signals wait while a container is paused.
+  if (state.paused) await whileDockerIsAway(undefined, () => docker.unpause(name));
+
+  const graceEnd = orderedAt + graceMs;
+  const grownUp = Date.parse(state.startedAt) + STARTING_MS;
+  do {
+    await whileDockerIsAway(undefined, () => docker.kill(name, 'SIGTERM'));
+    // The kernel drops a signal that comes before the container's first process has asked for it; the entry script
+    // hands on only one, however many come.
+    if (await endsUntil(docker, name, Math.min(graceEnd, Date.now() + REPEAT_MS))) return ended('SIGTERM');
+  } while (Date.now() < Math.min(graceEnd, grownUp));
+  if (await endsUntil(docker, name, graceEnd)) return ended('SIGTERM');
+
+  await whileDockerIsAway(undefined, () => docker.kill(name, 'SIGKILL'));
+  // No limit: a process that the kernel can't end yet still holds its GPUs.
+  await awaitExit(docker, name, new AbortController().signal);
+  return ended('SIGKILL');
 }
 
-async function endsWithin(docker: Docker, name: string, graceMs: number): Promise<boolean> {
-  const grace = AbortSignal.timeout(graceMs);
+/** @param deadline in epoch milliseconds. */
+async function endsUntil(docker: Docker, name: string, deadline: number): Promise<boolean> {
+  const limit = AbortSignal.timeout(Math.max(0, deadline - Date.now()));
   try {
-    await docker.waitForExit(name, grace);
+    await awaitExit(docker, name, limit);
     return true;
   } catch (error) {
-    if (grace.aborted) return false;
+    if (limit.aborted) return false;
     throw error;
   }
 }

@@ -2,6 +2,7 @@
  * Everything that can end a resumption before its command has returned 0, as a closed table. The table alone decides
  * what the user reads, and whether the platform or the user is to blame: system failures are retried by themselves.
  */
+import { size } from './phrases.ts';
 import type { TerminalStatus } from './run-status.ts';
 
 /** Who has to act: `system` is retried elsewhere, `user` only up to `max_retries`, `order` was asked for. */
@@ -18,8 +19,7 @@ interface FailureClass {
   readonly nodeAtFault?: true;
 }
 
-const SECRET_HINT =
-  'Create a registry secret with `mcli create secret docker`, and check that it may read this image.';
+const SECRET_HINT = 'Create a secret for this registry with `mcli create secret docker`.';
 
 export const FAILURES = {
   ImageNotFound: {
@@ -28,37 +28,76 @@ export const FAILURES = {
     blame: 'user',
     hint: `Check the image name and tag. If the image is private: ${SECRET_HINT}`,
   },
-  ImageUnauthorized: { status: 'FAILED', reason: 'FailedPull', blame: 'user', hint: SECRET_HINT },
+  ImageUnauthorized: {
+    status: 'FAILED',
+    reason: 'FailedPull',
+    blame: 'user',
+    hint: `${SECRET_HINT} If there is one, its user name or password is wrong: delete it, and create it again.`,
+  },
+  ImageForbidden: {
+    status: 'FAILED',
+    reason: 'FailedPull',
+    blame: 'user',
+    hint: 'The registry knows the account and does not let it read this image: check the image name, or have the account allowed.',
+  },
   ImageWrongPlatform: {
     status: 'FAILED',
     reason: 'FailedPull',
     blame: 'user',
     hint: 'Build the image for the platform of the node, for instance with `docker build --platform linux/amd64`.',
   },
+  /** There is no such host. */
   RegistryUnreachable: {
     status: 'FAILED',
     reason: 'FailedPull',
     blame: 'user',
-    hint: 'Check the registry host in the image name, and that the node reaches it. For a private registry: `mcli create secret docker`.',
+    hint: 'Check the registry host in the image name, and that the node can resolve it.',
+  },
+  /** Not the user's: a registry that is away for a minute must not cost a week in the queue. */
+  RegistryDown: {
+    status: 'FAILED',
+    reason: 'FailedPull',
+    blame: 'system',
+    hint: 'Check that the registry is up, that the node reaches it, and the port in the image name.',
   },
   RegistryTls: {
     status: 'FAILED',
     reason: 'FailedPull',
     blame: 'user',
-    hint: 'The node must trust the certificate of the registry: see /etc/docker/certs.d on the node.',
+    hint: 'Whoever runs the node makes it trust the registry: its certificate authority goes to /etc/docker/certs.d/HOST/ca.crt.',
   },
   RegistryRateLimited: {
     status: 'FAILED',
     reason: 'FailedPull',
     blame: 'system',
-    hint: 'Pull with an account: `mcli create secret docker`.',
+    hint: `Registries allow more to accounts than to strangers. ${SECRET_HINT}`,
   },
   PullDiskFull: {
     status: 'FAILED',
     reason: 'FailedPull',
     blame: 'system',
     nodeAtFault: true,
-    hint: 'Free disk space on the node, or cordon it.',
+    hint: 'Whoever runs the node frees disk space on it, or cordons it: `mcli cordon node`.',
+  },
+  NodeDiskFull: {
+    status: 'FAILED',
+    reason: 'DiskFull',
+    blame: 'system',
+    nodeAtFault: true,
+    hint: 'Whoever runs the node frees disk space on it, or cordons it: `mcli cordon node`.',
+  },
+  /** Not the node's fault: what filled the disk may go with the container. */
+  DiskFull: {
+    status: 'FAILED',
+    reason: 'DiskFull',
+    blame: 'system',
+    hint: 'Write large files to a bucket, and fewer of them to the disk; `mcli describe cluster` shows how full the nodes are.',
+  },
+  SecretUnreadable: {
+    status: 'FAILED',
+    reason: 'FailedStart',
+    blame: 'user',
+    hint: 'Delete the secret and create it again: `mcli delete secret`, `mcli create secret`.',
   },
   IntegrationFailed: {
     status: 'FAILED',
@@ -80,11 +119,18 @@ export const FAILURES = {
     hint: 'Commands run under bash: use an image that has /bin/bash.',
   },
   KilledBySignal: { status: 'FAILED', reason: 'KilledBySignal', blame: 'user', hint: 'See `mcli logs`.' },
+  /** Somebody or something on the node ended it, and neither the program nor mcli did. */
+  ContainerStopped: {
+    status: 'FAILED',
+    reason: 'ContainerStopped',
+    blame: 'system',
+    hint: 'Ask whoever runs the node; Docker keeps containers over its own restarts with `live-restore`.',
+  },
   OutOfMemory: {
     status: 'FAILED',
     reason: 'OutOfMemory',
     blame: 'user',
-    hint: 'Lower the memory use, for instance the batch size or the number of data loader workers.',
+    hint: 'Lower the memory use, for instance the number of data loader workers, or ask for more GPUs of a node: memory is shared out by GPUs.',
   },
   MaxDuration: {
     status: 'STOPPED',
@@ -94,7 +140,12 @@ export const FAILURES = {
   },
   Preempted: { status: 'STOPPED', reason: 'Preempted', blame: 'order' },
   StoppedByUser: { status: 'STOPPED', reason: 'StoppedByUser', blame: 'order' },
-  NodeLost: { status: 'FAILED', reason: 'NodeLost', blame: 'system' },
+  NodeLost: {
+    status: 'FAILED',
+    reason: 'NodeLost',
+    blame: 'system',
+    hint: 'See `mcli describe cluster`, and the machine itself.',
+  },
   DockerError: {
     status: 'FAILED',
     reason: 'DockerError',
@@ -137,6 +188,23 @@ export function isFailureType(text: string | null | undefined): text is FailureT
   return typeof text === 'string' && Object.hasOwn(FAILURES, text);
 }
 
+/**
+ * How the program of a container came to its end: by `itself`, whatever its exit code; when it had been `told` to stop,
+ * by whomever; or `unseen`, when the whole container was killed.
+ */
+export type ProgramEnd = 'itself' | 'told' | 'unseen';
+
+/** What is known of a container that has ended without an order of the platform. */
+export interface ProgramExit {
+  readonly exitCode: number;
+  readonly oomKilled: boolean;
+  /** Absent where nobody looked: `itself`. */
+  readonly end?: ProgramEnd;
+  readonly memoryLimitBytes?: number;
+  /** Nothing more could be written when the program had failed. */
+  readonly diskFull?: boolean;
+}
+
 const SIGNAL_NAMES: Readonly<Record<number, string>> = {
   1: 'SIGHUP',
   2: 'SIGINT',
@@ -155,15 +223,34 @@ const SHELL_COMMAND_NOT_FOUND = 127;
 const SIGNAL_BASE = 128;
 
 /** What a container's end means for its run; `undefined` when the command returned 0. */
-export function exitFailure(exit: {
-  readonly exitCode: number;
-  readonly oomKilled: boolean;
-}): RunFailure | undefined {
-  const { exitCode } = exit;
-  if (exit.oomKilled) {
-    return { type: 'OutOfMemory', exitCode, message: 'The run was killed because it ran out of memory.' };
+export function exitFailure(exit: ProgramExit): RunFailure | undefined {
+  const { exitCode, end = 'itself' } = exit;
+  if (end === 'told') {
+    return {
+      type: 'ContainerStopped',
+      message:
+        'The container was ended from outside: something other than mcli told it to stop, such as a shutdown of Docker or of the machine.',
+    };
   }
-  if (exitCode === 0) return undefined;
+  if (exitCode === 0 && end === 'itself') return undefined;
+  // The kernel may have killed the whole container.
+  if (exit.oomKilled) return { type: 'OutOfMemory', exitCode, message: outOfMemory(exit) };
+  if (end === 'unseen') {
+    return {
+      type: 'ContainerStopped',
+      message: `The container was ended from outside: it was killed (exit code ${exitCode}), as by \`docker kill\` or when Docker or the machine goes down.`,
+    };
+  }
+  const failure = failureOfCode(exitCode);
+  if (exit.diskFull !== true) return failure;
+  // Without the exit code: it did not come to its own end.
+  return {
+    type: 'DiskFull',
+    message: `${failure.message.replace(/\.$/, '')}, and the disk of the node was full.`,
+  };
+}
+
+function failureOfCode(exitCode: number): RunFailure {
   if (exitCode === SHELL_COMMAND_NOT_FOUND) {
     return { type: 'CommandNotFound', exitCode, message: 'The command was not found (exit code 127).' };
   }
@@ -172,6 +259,29 @@ export function exitFailure(exit: {
     return { type: 'KilledBySignal', exitCode, message: `The command was killed by ${signal}.` };
   }
   return { type: 'NonZeroExit', exitCode, message: `The command ended with exit code ${exitCode}.` };
+}
+
+function outOfMemory({ memoryLimitBytes }: ProgramExit): string {
+  if (memoryLimitBytes === undefined) return 'The run was killed because it ran out of memory.';
+  return `The run was killed because it used all of its ${size(memoryLimitBytes)} of memory.`;
+}
+
+/** How a container ended that the platform told to stop. */
+interface OrderedEnd {
+  readonly endedBy: 'not-running' | 'SIGTERM' | 'SIGKILL';
+  /** From the order to the end; absent when it did not run. */
+  readonly afterMs?: number;
+}
+
+/** One sentence to follow the reason of a stop; `undefined` when nothing ran that could be stopped. */
+export function describeStop({ endedBy, afterMs = 0 }: OrderedEnd, graceMs: number): string | undefined {
+  if (endedBy === 'not-running') return undefined;
+  if (endedBy === 'SIGKILL') return `It was killed after the grace of ${seconds(graceMs)}.`;
+  return `It ended by itself on SIGTERM after ${seconds(afterMs)}.`;
+}
+
+function seconds(ms: number): string {
+  return `${Number((ms / 1000).toFixed(1))} s`;
 }
 
 /**

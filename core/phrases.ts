@@ -14,6 +14,12 @@ export function duration(ms: number): string {
   return `${Math.round(hours / 24)} days`;
 }
 
+/** "512 MB", "11.4 GB": counted in 1024s, as the settings of a node are. */
+export function size(bytes: number): string {
+  const megabytes = bytes / 1_048_576;
+  return megabytes < 1024 ? `${Math.round(megabytes)} MB` : `${Number((megabytes / 1024).toFixed(1))} GB`;
+}
+
 /** At most four names in alphabetical order, then how many more. */
 export function names(list: readonly string[]): string {
   const shown = list.toSorted().slice(0, SHOWN).join(', ');

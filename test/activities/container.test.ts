@@ -1,9 +1,14 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ContainerExit, ContainerStop, RankExecution } from '../../activities/contract.ts';
+import { describeStop, exitFailure, failureClass } from '../../core/failures.ts';
+import type { RunFailure } from '../../core/failures.ts';
 import type { ContainerState } from '../../activities/docker.ts';
 import { containerName, PARAMETERS_PATH } from '../../core/naming.ts';
 import type { RunSpec } from '../../core/run-spec.ts';
@@ -18,7 +23,7 @@ import {
   shutDown,
   stop,
 } from '../support/docker.ts';
-import { loadImage, removeImages } from '../support/registry.ts';
+import { buildFrom, loadImage, removeImages } from '../support/registry.ts';
 import type { TestNats } from '../support/nats.ts';
 import { startNats } from '../support/nats.ts';
 
@@ -54,6 +59,9 @@ const agent = (settings = {}, more: Parameters<typeof anAgent>[2] = {}) =>
 function execute(rank: RankExecution, settings = {}): Promise<ContainerExit> {
   return anAttempt().run(agent(settings).execute, rank);
 }
+
+const isRetried = (failure: RunFailure | undefined) =>
+  failure !== undefined && failureClass(failure.type).blame === 'system';
 
 async function finish(rank: RankExecution) {
   const stopped: ContainerStop = await anAttempt().run(agent()['remove-container'], rank);
@@ -144,9 +152,7 @@ describe('the command', () => {
       expect(env).toContain('ADDED=yes');
       expect(env.join()).not.toContain('cret');
       await anAttempt().run(activities['remove-container'], rank);
-      expect((await shippedLog(connection, rank)).text).toMatch(
-        /^se cret yes user\n.*Read-only file system\nread-only\n$/,
-      );
+      expect((await shippedLog(connection, rank)).text).toMatch(/^se cret yes user\n(.*\n)*read-only\n/);
       expect({ asked: [...asked], released }).toEqual({ asked: [rank.run], released: [rank.run] });
     } finally {
       await rm(folder, { recursive: true });
@@ -157,6 +163,70 @@ describe('the command', () => {
     const rank = tracked('python3 -c "x = bytearray(300 * 1024 * 1024)"');
     const exit = await execute(rank, { memoryBytes: 128 * 1024 ** 2 });
     expect(exit).toMatchObject({ oomKilled: true, exitCode: 137 });
+    expect(exitFailure(exit)).toMatchObject({
+      type: 'OutOfMemory',
+      message: 'The run was killed because it used all of its 128 MB of memory.',
+    });
+  });
+});
+
+describe('an end', () => {
+  it.each([
+    ['kill -9 $$', 137],
+    ['exec python3 -c "import os; os.kill(os.getpid(), 15)"', 143],
+    ["trap 'kill 0' EXIT; sleep 30 & exit 0", 143],
+    ["trap 'echo bye; exit 4' EXIT; false", 4],
+    ['(sleep 0.3; kill -CONT $$) & kill -STOP $$; exit 6', 6],
+  ])('is the own of the program that does %s', async (command, exitCode) => {
+    expect(await execute(tracked(command))).toMatchObject({ exitCode, end: 'itself' });
+  });
+
+  it('is seen in an image whose user may write nowhere', async () => {
+    const image = 'mcli-test/nobody:1';
+    await buildFrom('bash', image, 'USER nobody');
+    try {
+      expect(await execute(tracked('exit 9', { image }))).toMatchObject({ exitCode: 9, end: 'itself' });
+    } finally {
+      await removeImages([image]);
+    }
+  });
+
+  const SAVES = `trap 'echo saved; exit 0' TERM; touch /up; while :; do sleep 0.05; done`;
+
+  it.each([
+    ['is killed', 'sleep 60', (name: string) => docker.kill(name, 'SIGKILL'), /killed \(exit code 137\)/],
+    ['is told to stop, and saves', SAVES, (name: string) => docker.kill(name, 'SIGTERM'), /told it to stop/],
+  ])('of a container that %s from outside is none of the run', async (_, command, end, words) => {
+    const rank = tracked(command);
+    const attempt = anAttempt();
+    const detached = attempt.run(agent().execute, rank).catch((error: unknown) => error);
+    await eventually(
+      () => containerOf(rank),
+      (state) => state?.status === 'running',
+    );
+    if (command === SAVES) await eventually(() => docker.fileExists(containerName(rank), '/up'), Boolean);
+    // Nobody looks when it happens: who comes later is told, too.
+    shutDown(attempt);
+    await detached;
+    await end(containerName(rank));
+    const failure = exitFailure(await execute(rank));
+    expect(failure).toMatchObject({ type: 'ContainerStopped', message: expect.stringMatching(words) });
+    expect(failure).not.toHaveProperty('exitCode');
+    expect(isRetried(failure)).toBe(true);
+  });
+
+  it('by removal from outside is told at once', async () => {
+    const rank = tracked('sleep 60');
+    const outcome = execute(rank).catch((error: unknown) => error);
+    await eventually(
+      () => containerOf(rank),
+      (state) => state?.status === 'running',
+    );
+    await docker.remove(containerName(rank));
+    expect(await outcome).toMatchObject({
+      type: 'ContainerStopped',
+      message: 'The container was ended from outside: it was removed, as by `docker rm`.',
+    });
   });
 });
 
@@ -200,6 +270,64 @@ while True: time.sleep(0.1)`;
     expect(await outcome).toMatchObject({ name: 'CancelledFailure', details: [{ endedBy: 'SIGTERM' }] });
     expect((await containerOf(rank))?.status).toBe('exited');
     expect((await finish(rank)).log).toMatchObject({ text: 'up\nsaved\n', ends: ['removed'] });
+  });
+
+  it.each([0, 100, 200, 300, 400])('ends a container %d ms after its start was ordered', async (laterMs) => {
+    const rank = tracked('sleep 60');
+    const activities = agent();
+    const attempt = anAttempt();
+    const outcome = attempt.run(activities.execute, rank).catch((error: unknown) => error);
+    await sleep(laterMs);
+    const stopped: ContainerStop = await anAttempt().run(activities['stop-container'], rank);
+    expect(stopped.afterMs ?? 0).toBeLessThan(1_000);
+    stop(attempt);
+    await outcome;
+    expect((await containerOf(rank))?.status).not.toBe('running');
+  });
+
+  it('that comes before the start leaves nothing to be stopped', async () => {
+    const rank = tracked('echo never');
+    const activities = agent();
+    expect(await anAttempt().run(activities['stop-container'], rank)).toEqual({ endedBy: 'not-running' });
+    const attempt = anAttempt();
+    const outcome = attempt.run(activities.execute, rank).catch((error: unknown) => error);
+    setTimeout(() => stop(attempt), 300);
+    expect(await outcome).toMatchObject({ name: 'CancelledFailure', details: [{ endedBy: 'not-running' }] });
+    expect((await containerOf(rank))?.startedAt ?? '0001').toMatch(/^0001/);
+  });
+
+  it('may come twice, and reaches the program once', async () => {
+    const rank = tracked(
+      "n=0; trap 'echo told' TERM; touch /up; while [ $((n++)) -lt 40 ]; do sleep 0.05 || true; done",
+    );
+    const activities = agent();
+    const outcome = anAttempt().run(activities.execute, rank);
+    await eventually(() => docker.fileExists(containerName(rank), '/up'), Boolean);
+    const order = (): Promise<ContainerStop> => anAttempt().run(activities['stop-container'], rank);
+    const stops = await Promise.all([order(), order()]);
+    for (const { endedBy, afterMs = 0 } of stops) {
+      expect(endedBy).toBe('SIGTERM');
+      expect(afterMs).toBeGreaterThan(500);
+      expect(describeStop({ endedBy, afterMs }, 30_000)).toMatch(
+        /^It ended by itself on SIGTERM after \d\.?\d* s\.$/,
+      );
+    }
+    expect(await outcome).toMatchObject({ exitCode: 0, end: 'told' });
+    expect((await finish(rank)).log.text.match(/told/g)).toHaveLength(1);
+  });
+
+  it('wakes a container that somebody has paused', async () => {
+    const rank = tracked('sleep 60');
+    const activities = agent();
+    const outcome = anAttempt().run(activities.execute, rank);
+    await eventually(
+      () => containerOf(rank),
+      (state) => state?.status === 'running',
+    );
+    await promisify(execFile)('docker', ['pause', containerName(rank)]);
+    const stopped: ContainerStop = await anAttempt().run(activities['stop-container'], rank);
+    expect(stopped.endedBy).toBe('SIGTERM');
+    await outcome;
   });
 
   it('kills what ignores it when the grace time is over', async () => {

@@ -122,6 +122,13 @@ export async function loadImage(name: string, bytes: number, architecture = 'amd
   }
 }
 
+/** Makes an image with one change to another, in the words of a Dockerfile. */
+export async function buildFrom(base: string, name: string, change: string): Promise<void> {
+  const { stdout: container } = await run('docker', ['create', base]);
+  await run('docker', ['commit', '--change', change, container.trim(), name]);
+  await run('docker', ['rm', container.trim()]);
+}
+
 /** Names that are not there are passed over. */
 export async function removeImages(names: readonly string[]): Promise<void> {
   await run('docker', ['rmi', '-f', ...names]).catch(() => undefined);

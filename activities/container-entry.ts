@@ -1,0 +1,71 @@
+/**
+ * The first program of every container, and what it tells of the end of the second, which is the user's.
+ *
+ * An exit code alone does not say who ended a program: a run that saves its work when the machine goes down exits with
+ * 0, and one that kills itself with 137, as `docker kill` does. So the first program outlives the second in a process
+ * group of its own, which `exec`, traps and `kill 0` of the second do not reach, and writes down how it ended. When
+ * nothing is written, both were killed together, from outside.
+ */
+import type { ProgramEnd } from '../core/failures.ts';
+import { CONFIG_DIR } from '../core/naming.ts';
+import type { ContainerFile } from './docker.ts';
+
+/** What the first program starts: put here before each start of the container. */
+export const PROGRAM_PATH = `${CONFIG_DIR}/program.sh`;
+const ENTRY_PATH = `${CONFIG_DIR}/entry.sh`;
+/** Outside of the directories that programs use, so that none removes it by accident. */
+export const END_PATH = '/.mcli-end';
+
+/** `-p`: BASH_ENV is for the user's bash. */
+export const ENTRY_COMMAND = ['bash', '-p', ENTRY_PATH];
+
+/**
+ * SIGTERM is handed on once, so that it can be repeated to a container that may be too young to hear it. `wait` ends
+ * early for a signal: it is repeated until it has ended for the program. A failed program is followed by an attempt to
+ * write 64 KiB: full disks have no better witness, since an agent may not see the disk of the containers.
+ */
+const ENTRY = `
+end=itself disk=-
+pass_on() {
+  end=told again=1
+  trap again=1 TERM
+  if [ -n "$program" ]; then kill -TERM -- "-$program"; fi
+}
+record() { echo "$code $end $disk" 1<> ${END_PATH}; }
+trap pass_on TERM
+set -m
+"$BASH" ${PROGRAM_PATH} &
+program=$!
+set +m
+exec 2> /dev/null
+if [ "$end" = told ]; then kill -TERM -- "-$program"; fi
+again=1
+while [ -n "$again" ]; do again=; wait "$program"; code=$?; done
+record
+if [ "$code" != 0 ] && ! printf '%65536s' >> ${END_PATH}; then disk=full; record; fi
+exit "$code"
+`.trimStart();
+
+/** Long enough for every record, so that one overwrites it in place, which needs no space on a full disk. */
+const EMPTY_RECORD = ' '.repeat(63);
+
+export function entryFiles(program: string): ContainerFile[] {
+  return [
+    { path: ENTRY_PATH, content: ENTRY },
+    { path: PROGRAM_PATH, content: program },
+    // The image may run as any user.
+    { path: END_PATH, content: `${EMPTY_RECORD}\n`, mode: 0o666 },
+  ];
+}
+
+export interface EndRecord {
+  readonly end: ProgramEnd;
+  readonly diskFull: boolean;
+}
+
+/** @param text of the record; undefined when it was removed, or never there: then the exit code is believed. */
+export function readEnd(text: string | undefined): EndRecord {
+  if (text === undefined) return { end: 'itself', diskFull: false };
+  const [, end, disk] = /^\d+ (itself|told) (\S+)/.exec(text) ?? [];
+  return { end: (end as ProgramEnd | undefined) ?? 'unseen', diskFull: disk === 'full' };
+}
