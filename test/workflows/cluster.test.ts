@@ -10,7 +10,7 @@ import type { CapacityRequest, Lease } from '../../core/cluster.ts';
 import { CLUSTER_QUEUE, clusterWorkflowId } from '../../core/naming.ts';
 import type { Priority } from '../../core/priority.ts';
 import { clusterViewQuery, requestCapacitySignal } from '../../workflows/messages.ts';
-import type { QueuePage } from '../../workflows/messages.ts';
+import type { QueuePage, Release } from '../../workflows/messages.ts';
 import { heardQuery } from '../support/probe-workflow.ts';
 import type { Heard } from '../support/probe-workflow.ts';
 import { bundleWorkflows, startTemporal } from '../support/temporal.ts';
@@ -97,6 +97,41 @@ describe('a cluster', () => {
     await cluster.report({ type: 'joined', inventory: aNode(0, 8) });
     const [grant] = await cluster.grantsOf(next);
     expect(grant?.lease.fence).toBeGreaterThan(first?.lease.fence ?? Infinity);
+  });
+
+  it('leaves the runs of a lost node alone where the node never lets go of them', async () => {
+    const cluster = await aCluster([8]);
+    await cluster.report({ type: 'joined', inventory: { ...aNode(0, 8), leaseMs: null } });
+    const run = await cluster.ask({ gpus: 8 });
+    await cluster.grantsOf(run);
+    await cluster.report({ type: 'lost', node: 'node-0' });
+    await expect.poll(async () => (await cluster.view()).snapshot.nodes).toMatchObject([{ alive: false }]);
+    expect((await cluster.heard(run)).revocations).toEqual([]);
+  });
+
+  it('cordons a node after three failures in a row, but counts one cause once', async () => {
+    const cluster = await aCluster([8]);
+    const fail = async (...runs: readonly string[]): Promise<void> => {
+      for (const run of runs) await cluster.grantsOf(run);
+      for (const run of runs) await cluster.release(run, { node: 'node-0', message: 'Docker is broken.' });
+    };
+    await fail(
+      await cluster.ask({ gpus: 1 }),
+      await cluster.ask({ gpus: 1 }),
+      await cluster.ask({ gpus: 1 }),
+    );
+    await fail(await cluster.ask({ gpus: 1 }));
+    await expect
+      .poll(async () => (await cluster.view()).snapshot.nodes)
+      .toMatchObject([{ cordoned: false, incidents: { count: 2 } }]);
+    await fail(await cluster.ask({ gpus: 1 }));
+    await expect
+      .poll(async () => (await cluster.view()).snapshot.nodes)
+      .toMatchObject([
+        { cordoned: true, cordonReason: expect.stringContaining('Docker is broken.') as string },
+      ]);
+    await cluster.report({ type: 'uncordoned', node: 'node-0' });
+    await cluster.grantsOf(await cluster.ask({ gpus: 1 }));
   });
 
   it('forgets a run that is gone when its grant cannot be delivered', async () => {
@@ -210,7 +245,14 @@ async function aCluster(gpusByNode: readonly number[]) {
     terminate: () => handle.terminate('test'),
     view: (page?: QueuePage) => handle.query(clusterViewQuery, page),
     waiting: async () => (await handle.query(clusterViewQuery)).waiting,
-    release: (run: string) => control.complete({ cluster: name, run, resumption: 0, ranToEnd: true }),
+    release: (run: string, nodeFailure?: Release['nodeFailure']) =>
+      control.complete({
+        cluster: name,
+        run,
+        resumption: 0,
+        ranToEnd: nodeFailure === undefined,
+        ...(nodeFailure && { nodeFailure }),
+      }),
     async grantsOf(run: string, count = 1) {
       await expect.poll(async () => (await heard(run)).grants.length, { timeout: 20_000 }).toBe(count);
       return (await heard(run)).grants;

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import { ApplicationFailure, CancelledFailure, defineSearchAttributeKey } from '@temporalio/common';
 import { Context } from '@temporalio/activity';
 import type { Client } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
@@ -20,6 +20,7 @@ import {
   schedulingUpdate,
   stopSignal,
 } from '../../workflows/messages.ts';
+import type { Release, Revocation } from '../../workflows/messages.ts';
 import { bundleWorkflows, startTemporal } from '../support/temporal.ts';
 
 let env: TestWorkflowEnvironment;
@@ -132,13 +133,7 @@ describe('a run', () => {
     const run = await world.finish({ nodes: 1 }, async (id, client) => {
       await world.until('execute 0/0');
       world.runsForever = false;
-      await client.workflow.getHandle(id).signal(leaseRevokedSignal, {
-        run: id,
-        resumption: 0,
-        fence: 1,
-        type: 'NodeLost',
-        message: 'Node node-0 no longer answers.',
-      });
+      await client.workflow.getHandle(id).signal(leaseRevokedSignal, aLoss(id, {}));
     });
     expect(run).toMatchObject({ status: 'COMPLETED', resumption: 1 });
     expect(run.lifecycle.filter(({ status }) => status === 'QUEUED').map(({ reason }) => reason)).toEqual([
@@ -147,14 +142,82 @@ describe('a run', () => {
     ]);
   });
 
+  it('is queued at once when its node is lost, and goes on when the lease of that node is over', async () => {
+    const world = new World();
+    world.runsForever = true;
+    world.silentRemovals = true;
+    let lostAt = 0;
+    const run = await world.finish({ nodes: 1 }, async (id, client) => {
+      await world.until('execute 0/0');
+      world.runsForever = false;
+      lostAt = Date.now();
+      const revocation = aLoss(id, { leaseMs: 2_000 });
+      await client.workflow.getHandle(id).signal(leaseRevokedSignal, revocation);
+      await expect.poll(() => statusOf(client, id)).toBe('QUEUED');
+      expect(world.calls).not.toContain('complete 0');
+      await world.until('complete 0');
+      expect(Date.now() - lostAt).toBeGreaterThanOrEqual(2_000);
+      world.silentRemovals = false;
+    });
+    expect(run).toMatchObject({ status: 'COMPLETED', resumption: 1 });
+  });
+
+  it('goes on at once when the lost node comes back and has removed its container', async () => {
+    const world = new World();
+    world.runsForever = true;
+    const run = await world.finish({ nodes: 1 }, async (id, client) => {
+      await world.until('execute 0/0');
+      world.runsForever = false;
+      await client.workflow.getHandle(id).signal(leaseRevokedSignal, aLoss(id, { leaseMs: 600_000 }));
+    });
+    expect(run).toMatchObject({ status: 'COMPLETED', resumption: 1 });
+    expect(world.calls.indexOf('remove-container 0/0')).toBeLessThan(world.calls.indexOf('complete 0'));
+  });
+
+  it('goes on at once when an operator deletes the lost node', async () => {
+    const world = new World();
+    world.runsForever = true;
+    world.silentRemovals = true;
+    const run = await world.finish({ nodes: 1 }, async (id, client) => {
+      await world.until('execute 0/0');
+      world.runsForever = false;
+      const handle = client.workflow.getHandle(id);
+      await handle.signal(leaseRevokedSignal, aLoss(id, { leaseMs: 600_000 }));
+      await expect.poll(() => statusOf(client, id)).toBe('QUEUED');
+      await handle.signal(leaseRevokedSignal, aLoss(id, {}));
+      await world.until('complete 0');
+      world.silentRemovals = false;
+    });
+    expect(run).toMatchObject({ status: 'COMPLETED', resumption: 1 });
+  });
+
+  it('stops for good while it waits for a lost node to let go', async () => {
+    const world = new World();
+    world.runsForever = true;
+    world.silentRemovals = true;
+    const run = await world.finish({ nodes: 1 }, async (id, client) => {
+      await world.until('execute 0/0');
+      const handle = client.workflow.getHandle(id);
+      await handle.signal(leaseRevokedSignal, aLoss(id, { leaseMs: 2_000 }));
+      await expect.poll(() => statusOf(client, id)).toBe('QUEUED');
+      await handle.signal(stopSignal, { by: 'ann' });
+    });
+    expect(run).toMatchObject({ status: 'STOPPED', reason: 'StoppedByUser' });
+  });
+
+  it('tells its cluster which node failed it', async () => {
+    const world = new World();
+    world.pullFailure = 'PullDiskFull';
+    await world.finish({ nodes: 1, retryOnSystemFailure: false });
+    expect(world.releases).toMatchObject([{ nodeFailure: { node: 'node-0', message: 'no such image' } }]);
+  });
+
   it('keeps a lost node lost only when the file says so', async () => {
     const world = new World();
     world.runsForever = true;
     const run = await world.finish({ nodes: 1, retryOnSystemFailure: false }, async (id, client) => {
       await world.until('execute 0/0');
-      const message = 'Node node-0 no longer answers.';
-      const revocation = { run: id, resumption: 0, fence: 1, type: 'NodeLost', message } as const;
-      await client.workflow.getHandle(id).signal(leaseRevokedSignal, revocation);
+      await client.workflow.getHandle(id).signal(leaseRevokedSignal, aLoss(id, {}));
     });
     expect(run).toMatchObject({ status: 'FAILED', reason: 'NodeLost', resumption: 0 });
   });
@@ -223,6 +286,9 @@ class World {
   grants = true;
   clustersAreSilent = false;
   runsForever = false;
+  /** Nodes that are away: they take the order to remove a container, and never answer. */
+  silentRemovals = false;
+  readonly releases: Release[] = [];
   pullFailure: FailureType | undefined;
   exits: (ref: { readonly resumption: number; readonly rank: number }) => number | undefined = () =>
     undefined;
@@ -300,7 +366,10 @@ class World {
         const grant = { lease: aLease(request, nodes), masterAddress: '127.0.0.1' };
         await client.workflow.getHandle(request.run).signal(leaseGrantedSignal, grant);
       },
-      complete: async ({ resumption }) => void this.calls.push(`complete ${resumption}`),
+      complete: async (release) => {
+        this.releases.push(release);
+        this.calls.push(`complete ${release.resumption}`);
+      },
     };
   }
 
@@ -326,6 +395,7 @@ class World {
         return { endedBy: 'SIGTERM', afterMs: 100 };
       },
       'remove-container': async (input) => {
+        if (this.silentRemovals) await heartbeatForever(() => undefined);
         note('remove-container', input);
         return { endedBy: 'not-running' };
       },
@@ -344,6 +414,17 @@ async function heartbeatForever(onStop: () => void): Promise<never> {
   } finally {
     clearInterval(beat);
   }
+}
+
+function aLoss(run: string, { leaseMs }: { readonly leaseMs?: number }): Revocation {
+  const message = 'Node node-0 no longer answers.';
+  const lease = leaseMs === undefined ? {} : { leaseMs };
+  return { run, resumption: 0, fence: 1, type: 'NodeLost', node: 'node-0', message, ...lease };
+}
+
+async function statusOf(client: Client, run: string): Promise<unknown> {
+  const { typedSearchAttributes } = await client.workflow.getHandle(run).describe();
+  return typedSearchAttributes.get(defineSearchAttributeKey('RunStatus', 'KEYWORD'));
 }
 
 function aLease(request: CapacityRequest, nodes: number): Lease {

@@ -1,0 +1,91 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { containerConfig } from '../../activities/container-config.ts';
+import type { RankExecution } from '../../activities/contract.ts';
+import { containerName } from '../../core/naming.ts';
+import { fencingTimes, leaseWriter, monotonicMs } from '../../workers/node-lease.ts';
+import { aRank, containerOf, docker, eventually, SETTINGS } from '../support/docker.ts';
+
+const LEASE_MS = 3_000;
+
+let state: string;
+let guards: ChildProcess[];
+let ranks: RankExecution[];
+
+beforeEach(async () => {
+  state = await mkdtemp(path.join(tmpdir(), 'mcli-test-guard-'));
+  guards = [];
+  ranks = [];
+});
+afterEach(async () => {
+  for (const guard of guards) guard.kill('SIGKILL');
+  await Promise.all(ranks.map((rank) => docker.remove(containerName(rank))));
+  await rm(state, { recursive: true });
+});
+
+describe('the guard of a node', () => {
+  it('ends the containers of its node when the lease is over, also those that ignore SIGTERM', async () => {
+    const polite = await aContainer('sleep 600');
+    const stubborn = await aContainer("trap '' TERM; while :; do sleep 1; done");
+    startGuard(LEASE_MS);
+    for (const rank of [polite, stubborn]) {
+      await eventually(
+        () => containerOf(rank),
+        (found) => found?.status === 'exited',
+      );
+    }
+    expect((await containerOf(stubborn))?.exitCode).toBe(137);
+  });
+
+  it('leaves alone what a lease covers, and what belongs to another node', async () => {
+    const mine = await aContainer('sleep 600');
+    const theirs = await aContainer('sleep 600', 'another-node');
+    const doomed = await aContainer('sleep 600', 'doomed-node');
+    startGuard(600_000);
+    startGuard(LEASE_MS, 'doomed-node');
+    await eventually(
+      () => containerOf(doomed),
+      (found) => found?.status === 'exited',
+    );
+    for (const rank of [mine, theirs]) expect((await containerOf(rank))?.status).toBe('running');
+  });
+
+  it('gives way to a newer one', async () => {
+    const old = startGuard(600_000);
+    const ended = once(old, 'exit');
+    startGuard(600_000);
+    await ended;
+  });
+
+  it('has killed before the lease is over, and leaves time to end in good order', () => {
+    for (const leaseMs of [15_000, 300_000]) {
+      const { stopAtMs, killAtMs } = fencingTimes(leaseMs);
+      expect(stopAtMs).toBeLessThan(killAtMs);
+      expect(killAtMs).toBeLessThan(leaseMs);
+    }
+  });
+});
+
+function startGuard(leaseMs: number, node = 'test-node'): ChildProcess {
+  const directory = path.join(state, node);
+  const place = { controlPlane: SETTINGS.controlPlane, cluster: 'test', node };
+  leaseWriter(directory)({ renewedAt: monotonicMs(), leaseMs, place });
+  const program = path.resolve(import.meta.dirname, '../../workers/guard.ts');
+  const guard = spawn(process.execPath, [program, directory], { stdio: 'ignore' });
+  guards.push(guard);
+  return guard;
+}
+
+async function aContainer(command: string, node = 'test-node'): Promise<RankExecution> {
+  const rank = { ...aRank(command), node };
+  ranks.push(rank);
+  const config = containerConfig(rank, SETTINGS, false);
+  await docker.create({ ...config, Cmd: ['bash', '-c', command] });
+  await docker.start(containerName(rank));
+  return rank;
+}
