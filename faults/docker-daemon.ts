@@ -9,6 +9,7 @@ import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, readdirSync, writeSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import Dockerode from 'dockerode';
@@ -118,8 +119,10 @@ export class DockerDaemon {
     const at = (name: string): string => path.join(this.folder, name);
     const daemon = withLogFile(at('dockerd.log'), (log) =>
       spawn(
-        'dockerd',
+        'unshare',
         [
+          // In a network of its own: a daemon that has no bridge removes the machine's docker0 at its start.
+          ['--net', 'dockerd'],
           ['--host', this.host, '--data-root', path.join(this.disk, 'docker'), '--exec-root', at('exec')],
           ['--pidfile', at('docker.pid'), '--live-restore', '--bridge=none', '--iptables=false'],
         ].flat(),
@@ -144,14 +147,17 @@ export class DockerDaemon {
   }
 }
 
-/** Copies an image from the machine's Docker. */
+/**
+ * Copies an image from the machine's Docker.
+ * @throws Error when a daemon does not take it
+ */
 export async function copyImage(name: string, daemons: readonly DockerDaemon[]): Promise<void> {
   const machine = new Dockerode();
   await Promise.all(
     daemons.map(async ({ client }) => {
-      const loading = await client.loadImage(await machine.getImage(name).get());
-      loading.resume();
-      await once(loading, 'end');
+      const answer = await text(await client.loadImage(await machine.getImage(name).get()));
+      // A failure comes inside of an answer that began well.
+      if (answer.includes('"error"')) throw new Error(`image ${name} could not be copied: ${answer}`);
     }),
   );
 }
