@@ -22,6 +22,8 @@ import { stopContainer } from './stop-container.ts';
 interface Dependencies {
   readonly docker: Docker;
   readonly logs: Pick<ContainerLogs, 'close'>;
+  /** Called when a container is gone. */
+  readonly released: (ref: RankRef) => Promise<void>;
   readonly temporal: Client;
   /** Whose containers may be cleared up. */
   readonly place: { readonly controlPlane: string; readonly cluster: string; readonly node: string };
@@ -44,7 +46,7 @@ const RESUMPTION = defineSearchAttributeKey(
   SearchAttributeType.INT,
 );
 
-export function createOrphanKeeper({ docker, logs, temporal, place }: Dependencies): OrphanKeeper {
+export function createOrphanKeeper({ docker, logs, released, temporal, place }: Dependencies): OrphanKeeper {
   /** Containers with the number of activities that hold them: a retry may overlap its predecessor. */
   const held = new Map<string, number>();
   /** A slow end must not keep the next look from the others. */
@@ -124,6 +126,7 @@ export function createOrphanKeeper({ docker, logs, temporal, place }: Dependenci
     const { endedBy } = await stopContainer(docker, name, DEFAULT_GRACE_MS);
     await logs.close(container, 'orphaned');
     await docker.remove(name);
+    await released(container);
     console.error(`Cleared up ${name}, whose run is gone or has moved on (${endedBy}).`);
     // Other nodes may still hold GPUs of a gang. Its lease, and one whose release does not arrive, is left to the
     // sweep of the cluster.

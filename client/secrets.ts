@@ -1,5 +1,5 @@
 /** Secrets, as clients see them: sealed here with the public keys of the nodes, listed and deleted, never read back. */
-import { MAX_SECRET_BYTES, summaryOf } from '../core/secret.ts';
+import { foldersOverlap, MAX_SECRET_BYTES, summaryOf } from '../core/secret.ts';
 import type { SealedSecret, SecretSummary, StoredSecret } from '../core/secret.ts';
 import { describeSecret, secretBytes } from '../core/secret-delivery.ts';
 import { sameRecipients, seal } from '../core/secret-seal.ts';
@@ -104,7 +104,11 @@ async function refuseClash(secret: SealedSecret, others: readonly SecretSummary[
   for (const other of others) {
     const variable = variables.find((name) => other.variables.includes(name));
     if (variable !== undefined) throw new SecretClash(secret.name, other.name, `the variable ${variable}`);
-    if (mountPath !== undefined && mountPath === other.mountPath) {
+    if (
+      mountPath !== undefined &&
+      other.mountPath !== undefined &&
+      foldersOverlap(mountPath, other.mountPath)
+    ) {
       throw new SecretClash(secret.name, other.name, `the folder ${mountPath}`);
     }
     if (server !== undefined && server === other.server) {

@@ -1,5 +1,5 @@
 /** What a run gets of its user's secrets: variables, files, and what has to be masked in its log. Pure. */
-import { plainPath } from './secret.ts';
+import { foldersOverlap, plainPath } from './secret.ts';
 import type { Secret, SecretContent, SecretSummary } from './secret.ts';
 
 export interface SecretDelivery {
@@ -30,15 +30,18 @@ export function deliverSecrets(
   ownVariables: Readonly<Record<string, string>>,
 ): SecretDelivery {
   const environment = new Map<string, string>();
-  const folders = new Map<string, SecretFolder>();
+  const folders: SecretFolder[] = [];
   const notices: string[] = [];
   for (const { name, content } of secrets.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
     const folder = folderOf(content);
-    if (folder !== undefined && folders.has(folder.mountPath)) {
-      notices.push(`Secret ${name} is left out: another secret is mounted at ${folder.mountPath} already.`);
-      continue;
+    if (folder !== undefined) {
+      const other = folders.find(({ mountPath }) => foldersOverlap(mountPath, folder.mountPath));
+      if (other !== undefined) {
+        notices.push(`Secret ${name} is left out: another secret is mounted at ${other.mountPath} already.`);
+        continue;
+      }
+      folders.push(folder);
     }
-    if (folder !== undefined) folders.set(folder.mountPath, folder);
     for (const [variable, value] of Object.entries(variablesOf(name, content))) {
       if (Object.hasOwn(ownVariables, variable)) {
         notices.push(`env_variables sets ${variable}: the value of secret ${name} is not used.`);
@@ -47,7 +50,7 @@ export function deliverSecrets(
       } else environment.set(variable, value);
     }
   }
-  return { environment: Object.fromEntries(environment), folders: [...folders.values()], notices };
+  return { environment: Object.fromEntries(environment), folders, notices };
 }
 
 /** What may be known of a secret without opening it. */

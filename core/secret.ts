@@ -132,6 +132,11 @@ export function mountPathFault(path: string): string | undefined {
 /** Without doubled slashes, and without one at the end. */
 export const plainPath = (path: string): string => `/${path.split('/').filter(Boolean).join('/')}`;
 
+/** Of two folders of which one is in the other, only one could be mounted read-only. */
+export function foldersOverlap(a: string, b: string): boolean {
+  return a === b || a.startsWith(`${b}/`) || b.startsWith(`${a}/`);
+}
+
 export const defaultMountPath = (name: string): string => `/secrets/${name}`;
 
 /** The key of a secret in its bucket; every user has a token of the subject, for permissions. */

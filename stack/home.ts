@@ -15,6 +15,8 @@ export interface StackHome {
   readonly natsData: string;
   readonly natsConfig: string;
   readonly tools: string;
+  /** Private keys of the nodes, one file for each cluster. */
+  readonly keys: string;
   /** One folder per node, for what its agent has to remember. */
   readonly nodes: string;
 }
@@ -33,6 +35,11 @@ export function stackHome(env: NodeJS.ProcessEnv = process.env): StackHome {
     natsData: path.join(root, 'data', 'nats'),
     natsConfig: path.join(root, 'data', 'nats.conf'),
     tools: path.join(root, 'tools'),
+    keys: path.join(root, 'keys'),
     nodes: path.join(root, 'nodes'),
   };
 }
+
+/** The private key of the nodes of a cluster. */
+export const nodeKeyFile = (home: StackHome, cluster: string): string =>
+  path.join(home.keys, `${encodeURIComponent(cluster)}.key`);

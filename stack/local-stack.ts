@@ -11,7 +11,7 @@ import { readConfig, readState, settingsKey, writeConfig } from './config.ts';
 import type { Say } from './errors.ts';
 import { StackError } from './errors.ts';
 import type { StackHome } from './home.ts';
-import { stackHome } from './home.ts';
+import { nodeKeyFile, stackHome } from './home.ts';
 import { buildId } from './package-root.ts';
 import { isAlive, signal } from './process-identity.ts';
 import type { StackChanges } from './settings.ts';
@@ -122,12 +122,14 @@ async function prepare(
     { ensureTools },
     { ensureDocker },
     { ensureStarterImage },
+    { ensureNodeKey },
     ports,
   ] = await Promise.all([
     import('./settings.ts'),
     import('./tools.ts'),
     import('./docker.ts'),
     import('./starter-image.ts'),
+    import('./node-key.ts'),
     import('./ports.ts'),
   ]);
   const known = readConfig(home);
@@ -146,6 +148,7 @@ async function prepare(
     ensureTools(home, say),
     ensureDocker(home, fromEnvironment.dockerHost, say).then((host) => ensureStarterImage(home, host, say)),
   ]);
+  await ensureNodeKey(nodeKeyFile(home, chosen.cluster));
   const config: StackConfig = {
     wanted: 'up',
     settings: { ...chosen, ...fromEnvironment },

@@ -6,6 +6,7 @@ import { CLUSTER_QUEUE, CONTROL_QUEUE, NAMESPACE, nodeQueue } from '../core/nami
 import { SEARCH_ATTRIBUTES } from '../core/search-attributes.ts';
 import { LOOPBACK, natsUrl, temporalAddress } from './addresses.ts';
 import type { StackConfig, StackPorts } from './config.ts';
+import { nodeKeyFile } from './home.ts';
 import type { StackHome } from './home.ts';
 import { distFile } from './package-root.ts';
 import { PART_VARIABLE } from './parent-watch.ts';
@@ -122,6 +123,7 @@ function nodeAgent(home: StackHome, config: StackConfig, node: string): Part {
     // All nodes are this machine: nobody else could go on with its runs, and `mcli down` must not end them.
     MCLI_NODE_WHEN_LEASE_ENDS: 'keep',
     MCLI_NODE_STATE_DIR: path.join(home.nodes, node),
+    MCLI_NODE_KEY_FILE: nodeKeyFile(home, settings.cluster),
     DOCKER_HOST: settings.dockerHost,
   }).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)] as const]));
   return worker(home, config, {

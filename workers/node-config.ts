@@ -1,6 +1,7 @@
 /** The environment of a node agent, parsed once. */
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+import { defaultRuntimeRoots } from '../activities/runtime-dir.ts';
 
 const whole = z.string().regex(/^\d+$/, 'must be a whole number').transform(Number);
 const flag = z
@@ -48,6 +49,11 @@ const Environment = z
     MCLI_NODE_WHEN_LEASE_ENDS: z.enum(['stop', 'keep']).default('stop'),
     /** What the agent has to remember over its own restarts, and those of the machine. */
     MCLI_NODE_STATE_DIR: z.string().min(1).default('/var/lib/mcli'),
+    /** age identities, newest first: without them the secrets of users cannot be opened here. */
+    MCLI_NODE_KEY_FILE: z.string().min(1).optional(),
+    /** Where secrets of runs are while their containers live; it should be in memory. */
+    MCLI_NODE_RUNTIME_DIR: z.string().min(1).optional(),
+    XDG_RUNTIME_DIR: z.string().min(1).optional(),
     /** When Docker's disk is fuller, images of earlier runs are removed. */
     MCLI_NODE_DISK_HIGH_PERCENT: whole.default(85).refine((percent) => percent > 0 && percent <= 100, {
       message: 'must be from 1 to 100',
@@ -78,6 +84,9 @@ export interface NodeConfig {
   /** `null`: containers are never stopped because the control plane is away. */
   readonly leaseMs: number | null;
   readonly stateDirectory: string;
+  readonly keyFile: string | undefined;
+  /** The first that is in memory is taken. */
+  readonly runtimeRoots: readonly string[];
   readonly diskHighPercent: number;
   readonly logLimitBytes: number;
   readonly natsServers: readonly string[];
@@ -108,6 +117,10 @@ export function readNodeConfig(environment: NodeJS.ProcessEnv): NodeConfig {
     containerMemoryBytes: env.MCLI_NODE_CONTAINER_MEMORY_MB && env.MCLI_NODE_CONTAINER_MEMORY_MB * 1_048_576,
     leaseMs: env.MCLI_NODE_WHEN_LEASE_ENDS === 'keep' ? null : env.MCLI_NODE_LEASE_SECONDS * 1_000,
     stateDirectory: env.MCLI_NODE_STATE_DIR,
+    keyFile: env.MCLI_NODE_KEY_FILE,
+    runtimeRoots: env.MCLI_NODE_RUNTIME_DIR
+      ? [env.MCLI_NODE_RUNTIME_DIR]
+      : defaultRuntimeRoots(env.XDG_RUNTIME_DIR),
     diskHighPercent: env.MCLI_NODE_DISK_HIGH_PERCENT,
     logLimitBytes: env.MCLI_NODE_LOG_LIMIT_MB * 1_048_576,
     natsServers: env.MCLI_NATS_URL.split(','),

@@ -41,6 +41,7 @@ import {
   nodeWorkflowId,
   WORKFLOW_TYPES,
 } from '../core/naming.ts';
+import type { RankRef } from '../core/naming.ts';
 import { announceReady, watchParent } from '../stack/parent-watch.ts';
 import { registerNodeSignal } from '../workflows/messages.ts';
 import { keepGuard } from './keep-guard.ts';
@@ -48,6 +49,7 @@ import { readNodeConfig } from './node-config.ts';
 import type { NodeConfig } from './node-config.ts';
 import { detectGpus } from './node-gpus.ts';
 import { leaseAgeMs, leaseWriter, monotonicMs, readLease } from './node-lease.ts';
+import { openNodeSecrets } from './node-secrets.ts';
 import { patiently, RETRY_MS } from './patiently.ts';
 
 /** A registry that says nothing for this long counts as unreachable. */
@@ -97,21 +99,34 @@ async function serveNode(config: NodeConfig): Promise<void> {
     onAcknowledged: (sentAt) => lease.renew(sentAt),
     now: monotonicMs,
   });
+  const nats = connectToNats(config);
+  const secrets = await openNodeSecrets({ config, controlPlane, nats, docker });
   const logs = createContainerLogs({
     docker,
-    stream: createLogStream(connectToNats(config)),
-    secretsOf: () => Promise.resolve([]),
+    stream: createLogStream(nats),
+    secretsOf: (ref) => secrets.maskedFor(ref),
     maxBytes: config.logLimitBytes,
   });
+  const released = async (ref: RankRef): Promise<void> => {
+    await images.released(ref);
+    await secrets.released(ref);
+  };
   const activities = {
     ...service.activities,
     ...createImageActivities({
       docker,
       images,
+      authFor: (input) => secrets.authFor(input),
       allowLocalImages: config.allowLocalImages,
       pullIdleMs: PULL_IDLE_MS,
     }),
-    ...createContainerActivities({ docker, logs, settings, released: (ref) => images.released(ref) }),
+    ...createContainerActivities({
+      docker,
+      logs,
+      settings,
+      additionsFor: (input) => secrets.additionsFor(input),
+      released,
+    }),
   };
   const connection = await patiently('Temporal', () => NativeConnection.connect(connectionOptions));
   const client = new Client({ connection, namespace });
@@ -120,6 +135,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
   const orphans = createOrphanKeeper({
     docker,
     logs,
+    released,
     temporal: client,
     place: { controlPlane, cluster, node },
   });
@@ -145,6 +161,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
   );
   void orphans.watch(closing.signal);
   void nodeHealth.watch(closing.signal);
+  void secrets.watch(closing.signal);
   void createDiskKeeper({ ledger: images, measure: disk }).watch(closing.signal);
   await worker.run();
   closing.abort();

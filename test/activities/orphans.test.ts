@@ -221,6 +221,7 @@ function anAgentOf({ cluster, node }: RankExecution, client: Client = temporal.c
       },
     },
     logs: aLogShipper(Promise.resolve(connection)),
+    released: () => Promise.resolve(),
     temporal: client,
     place: { controlPlane: SETTINGS.controlPlane, cluster, node },
   });

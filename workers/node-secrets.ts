@@ -1,0 +1,63 @@
+/** Builds what a node agent needs for secrets: its keys, the store, and a folder in memory for each container. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { jetstream } from '@nats-io/jetstream';
+import type { NatsConnection } from '@nats-io/transport-node';
+import type { Docker } from '../activities/docker.ts';
+import { createMaskedValues } from '../activities/masked-values.ts';
+import { createIdentityReader } from '../activities/node-identities.ts';
+import { createRunSecrets } from '../activities/run-secrets.ts';
+import type { RunSecrets } from '../activities/run-secrets.ts';
+import { openRuntimeDir } from '../activities/runtime-dir.ts';
+import { createSecretKeeper } from '../activities/secret-keeper.ts';
+import { createSecretStore } from '../activities/secrets.ts';
+import { SecretBuckets } from '../client/secret-buckets.ts';
+import type { NodeConfig } from './node-config.ts';
+
+interface Dependencies {
+  readonly config: NodeConfig;
+  readonly controlPlane: string;
+  readonly nats: Promise<NatsConnection>;
+  readonly docker: Docker;
+}
+
+export interface NodeSecrets extends RunSecrets {
+  /** Keeps secrets sealed to the keys that nodes have, and removes what is left over; ends with `signal`. */
+  watch(signal: AbortSignal): Promise<void>;
+}
+
+const SWEEP_INTERVAL_MS = 15 * 60_000;
+
+/** @throws Error when the folder in memory cannot be made, or another user could look into it. */
+export async function openNodeSecrets({
+  config,
+  controlPlane,
+  nats,
+  docker,
+}: Dependencies): Promise<NodeSecrets> {
+  const { cluster, node, keyFile, runtimeRoots, stateDirectory } = config;
+  const buckets = nats.then((connection) => new SecretBuckets(jetstream(connection)));
+  const identities = createIdentityReader(keyFile);
+  const runtime = await openRuntimeDir({
+    roots: runtimeRoots,
+    owner: [controlPlane, cluster, node].join('/'),
+    warn: (message) => console.error(message),
+  });
+  const runSecrets = createRunSecrets({
+    store: createSecretStore({ buckets, identities, node }),
+    runtime,
+    masked: createMaskedValues({ runtime, identities, stateDirectory }),
+    docker,
+  });
+  const keeper = createSecretKeeper({ buckets, identities, place: { cluster, node } });
+  return {
+    ...runSecrets,
+    async watch(signal) {
+      void keeper.watch(signal);
+      while (!signal.aborted) {
+        // Docker is away: the next time is soon enough.
+        await runSecrets.sweep().catch(() => undefined);
+        await sleep(SWEEP_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
+      }
+    },
+  };
+}
