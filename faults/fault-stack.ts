@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
-import { NAMESPACE } from '../core/naming.ts';
+import { CLUSTER_QUEUE, CONTROL_QUEUE, NAMESPACE } from '../core/naming.ts';
 import { natsUrl, temporalAddress } from '../stack/addresses.ts';
 import type { StackConfig } from '../stack/config.ts';
 import { readConfig, readState, writeConfig } from '../stack/config.ts';
@@ -10,9 +10,6 @@ import type { StackHome } from '../stack/home.ts';
 import { stackHome } from '../stack/home.ts';
 import { takeDown } from '../stack/local-stack.ts';
 import { spawnSupervisor } from '../stack/parent-watch.ts';
-import { Pollers } from '../stack/pollers.ts';
-import type { Part } from '../stack/parts.ts';
-import { stackParts } from '../stack/parts.ts';
 import { choosePorts } from '../stack/ports.ts';
 import { isAlive, signal } from '../stack/process-identity.ts';
 import { askNats, askTemporal } from '../stack/servers.ts';
@@ -24,6 +21,7 @@ const LOOK_MS = 1_000;
 /** Workers bring a dead supervisor back; when they are dead, too, the next command of a person does. */
 const PERSON_COMES_MS = 5_000;
 
+const QUEUES = { 'control-worker': CONTROL_QUEUE, 'cluster-worker': CLUSTER_QUEUE } as const;
 export type PartName = 'temporal' | 'nats' | 'control-worker' | 'cluster-worker';
 
 export class FaultStack {
@@ -116,14 +114,14 @@ export class FaultStack {
     await takeDown({ env: { MCLI_HOME: this.home.root } });
   }
 
-  private async isPolling(name: PartName, pid: number): Promise<boolean> {
-    const part = stackParts(this.home, this.config).find((part) => part.name === name);
-    const pollers = await Pollers.connect(temporalAddress(this.config.ports));
-    try {
-      return await pollers.includes(part as Extract<Part, { kind: 'worker' }>, pid);
-    } finally {
-      await pollers.close();
-    }
+  /** A worker's identity begins with its pid. */
+  private async isPolling(name: keyof typeof QUEUES, pid: number): Promise<boolean> {
+    const client = await this.client();
+    const { pollers } = await client.workflowService.describeTaskQueue({
+      namespace: NAMESPACE,
+      taskQueue: { name: QUEUES[name] },
+    });
+    return (pollers ?? []).some(({ identity }) => identity?.startsWith(`${pid}@`));
   }
 
   private async keepSupervised(): Promise<void> {

@@ -30,8 +30,9 @@ import { User } from './user.ts';
 
 const USAGE = `usage: npm run faults -- --runs N --seed S [--quick] [--faults KIND,…] [--json FILE] [--keep]
 kinds: ${Object.keys(FAULT_KINDS).join(', ')}`;
-/** One holds the image and little more; logs and leases share it with what is written to fill it. */
-const DISKS_MEGABYTES = [320, 600];
+/** Docker takes twice the size of the image while it reads it. */
+const DISK_MEGABYTES = 640;
+const NODES = ['n0', 'n1'];
 const NODES_WITHIN_MS = 30_000;
 /** From the last fault on: back-offs and leases take their time. */
 const END_WITHIN_MS = { quick: 60_000, full: 300_000 };
@@ -114,9 +115,7 @@ async function build(home: string, closers: (() => Promise<void>)[]): Promise<Wo
   let stack: FaultStack | undefined;
   const ports = () => (stack as FaultStack).config.ports;
   const nodes = await Promise.all(
-    DISKS_MEGABYTES.map((diskMegabytes, index) =>
-      FaultNode.make(`n${index}`, home, { ports, diskMegabytes }),
-    ),
+    NODES.map((name) => FaultNode.make(name, home, { ports, diskMegabytes: DISK_MEGABYTES })),
   );
   const starting = FaultStack.start(path.join(home, 'stack'));
   closers.push(

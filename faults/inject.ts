@@ -13,7 +13,6 @@ export interface Watched {
   readonly watch: DockerWatch;
 }
 
-/** The first node has the small disk. */
 export interface World {
   readonly stack: FaultStack;
   readonly nodes: readonly Watched[];
@@ -81,7 +80,7 @@ export class Injector {
         );
       case 'fill-disk':
         return this.disturb(
-          nodes[0],
+          pick(nodes),
           (node) => node.docker.fill(),
           (node) => node.docker.unfill(),
         );
