@@ -1,5 +1,6 @@
 /** Brings the image of a run to the node. */
 import type { FailureType } from '../core/failures.ts';
+import { registryOfImage } from '../core/secret-registry.ts';
 import { runFailure, whileAttached, whileDockerIsAway } from './attached.ts';
 import type { NodeActivities, PulledImage, PullProgress } from './contract.ts';
 import type { Docker, ImageState, PullEvent } from './docker.ts';
@@ -27,6 +28,9 @@ interface Dependencies {
   /** How long a pull may stand still before the registry counts as unreachable. */
   readonly pullIdleMs: number;
 }
+
+/** Over restarts of the daemon. */
+const MAX_ATTEMPTS = 3;
 
 type PullInput = Parameters<NodeActivities['pull-image']>[0];
 
@@ -58,6 +62,7 @@ export function createImageActivities(dependencies: Dependencies): Pick<NodeActi
     },
   };
 
+  /** A daemon that is restarted forgets its pulls, and keeps the layers that have come. */
   async function pull(
     input: PullInput,
     image: string,
@@ -65,6 +70,24 @@ export function createImageActivities(dependencies: Dependencies): Pick<NodeActi
     signal: AbortSignal,
   ): Promise<void> {
     const auth = await authFor(input);
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await pullOnce(input, image, layers, signal, auth);
+      } catch (error) {
+        const isAway = error instanceof DockerError && error.unreachable;
+        if (signal.aborted || !isAway || attempt === MAX_ATTEMPTS) throw error;
+        await whileDockerIsAway(signal, () => docker.image(image));
+      }
+    }
+  }
+
+  async function pullOnce(
+    input: PullInput,
+    image: string,
+    layers: PulledLayers,
+    signal: AbortSignal,
+    auth: RegistryAuth | undefined,
+  ): Promise<void> {
     const login = auth && {
       username: auth.username,
       password: auth.password,
@@ -83,10 +106,12 @@ export function createImageActivities(dependencies: Dependencies): Pick<NodeActi
       if (signal.aborted) throw error;
       if (idle.signal.aborted) {
         const words = `nothing came from the registry for ${pullIdleMs / 1000} s`;
-        throw pullFailure(input, 'RegistryUnreachable', words, error);
+        throw pullFailure(input, 'RegistryDown', words, error);
       }
       if (!(error instanceof DockerError) || error.unreachable) throw error;
-      throw pullFailure(input, classifyPullError(error.message), error.message, error);
+      const type = classifyPullError(error.message, auth !== undefined);
+      const words = withoutEnd(error.message);
+      throw pullFailure(input, type, aboutSecrets(input, type, auth, words), error);
     } finally {
       clearTimeout(watchdog);
     }
@@ -146,18 +171,45 @@ const PULL_ERRORS: readonly (readonly [FailureType, RegExp])[] = [
     'ImageNotFound',
     /repository does not exist|manifest unknown|name unknown|not found|invalid reference format/i,
   ],
-  ['ImageUnauthorized', /unauthorized|authentication required|no basic auth credentials|denied|forbidden/i],
+  ['ImageForbidden', /denied|forbidden|HTTP 403|not authorized/i],
+  ['ImageUnauthorized', /unauthorized|authentication required|no basic auth credentials|HTTP 401/i],
+  ['RegistryUnreachable', /no such host/i],
   [
-    'RegistryUnreachable',
-    /no such host|dial tcp|connection re(?:fused|set)|timeout|deadline exceeded|unreachable|server misbehaving|EOF|received unexpected HTTP status: 5|service unavailable/i,
+    'RegistryDown',
+    /dial tcp|connection re(?:fused|set)|timeout|deadline exceeded|unreachable|server misbehaving|EOF|received unexpected HTTP status: 5|HTTP 5\d\d|service unavailable/i,
   ],
 ];
 
-export function classifyPullError(message: string): FailureType {
-  return PULL_ERRORS.find(([, pattern]) => pattern.test(message))?.[0] ?? 'DockerError';
+/** @param loggedIn whether the registry was shown credentials: it refuses strangers and the unworthy in the same words. */
+export function classifyPullError(message: string, loggedIn: boolean): FailureType {
+  const type = PULL_ERRORS.find(([, pattern]) => pattern.test(message))?.[0] ?? 'DockerError';
+  if (type === 'ImageForbidden' && !loggedIn) return 'ImageUnauthorized';
+  if (type === 'ImageNotFound' && loggedIn && /denied/i.test(message)) return 'ImageForbidden';
+  return type;
+}
+
+/** Which secret was tried, or for which registry there is none, where that may be the reason. */
+function aboutSecrets(
+  { image, user }: PullInput,
+  type: FailureType,
+  auth: RegistryAuth | undefined,
+  words: string,
+): string {
+  const mayHelp =
+    ['ImageUnauthorized', 'ImageForbidden', 'RegistryRateLimited'].includes(type) ||
+    /docker login/.test(words);
+  if (!mayHelp) return words;
+  const registry = registryOfImage(image);
+  return auth === undefined
+    ? `${words}. ${user} has no docker secret for ${registry}`
+    : `${words}. Secret ${auth.secret} for ${registry} was tried`;
 }
 
 function pullFailure(input: PullInput, type: FailureType, words: string, cause?: unknown): Error {
-  const message = `Could not pull image ${input.image}: ${words.replace(/\.?\s*$/, '')}.`;
+  const message = `Could not pull image ${input.image}: ${withoutEnd(words)}.`;
   return runFailure({ type, message, rank: input.rank, node: input.node }, cause);
+}
+
+function withoutEnd(sentence: string): string {
+  return sentence.replace(/\.?\s*$/, '');
 }

@@ -1,5 +1,9 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
+import type { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PulledImage, PullProgress } from '../../activities/contract.ts';
 import { classifyPullError, createImageActivities } from '../../activities/image.ts';
@@ -7,6 +11,8 @@ import { anAttempt, aRank, docker, eventually, stop } from '../support/docker.ts
 import type { TestRegistry, Throttle } from '../support/registry.ts';
 import { pushImage, removeImages, startRegistry, throttle } from '../support/registry.ts';
 
+/** Of user `user` with password `pass`. */
+const HTPASSWD = 'user:$2y$05$vnobXXfZFZfw5c53S9Oo9uU79MeWn603XvgYTz6OIAJn/KZ4zUnXW\n';
 const MEBIBYTE = 1024 ** 2;
 let registry: TestRegistry;
 const proxies: Throttle[] = [];
@@ -32,16 +38,26 @@ async function proxied(bytesPerSecond: number): Promise<Throttle> {
   return proxy;
 }
 
-function pull(image: string, { attempt = anAttempt(), allowLocalImages = false, pullIdleMs = 30_000 } = {}) {
+interface PullOptions {
+  readonly attempt?: MockActivityEnvironment;
+  readonly allowLocalImages?: boolean;
+  readonly pullIdleMs?: number;
+  readonly login?: { readonly username: string; readonly password: string };
+}
+
+function pull(image: string, options: PullOptions = {}) {
+  const { attempt = anAttempt(), allowLocalImages = false, pullIdleMs = 30_000, login } = options;
   pulled.add(image);
-  const activities = createImageActivities({ docker, allowLocalImages, pullIdleMs });
+  const authFor = async () =>
+    login && { ...login, secret: 'my-registry', server: image.split('/')[0] as string };
+  const activities = createImageActivities({ docker, authFor, allowLocalImages, pullIdleMs });
   return attempt.run<[never], PulledImage, never>(
     activities['pull-image'] as never,
     { ...aRank(''), image } as never,
   );
 }
 
-const failure = (image: string, options = {}) =>
+const failure = (image: string, options: PullOptions = {}) =>
   pull(image, options).then(
     (answer) => ({ message: `no failure: ${JSON.stringify(answer)}`, type: 'none' }),
     (error: unknown) => error as { type: string; message: string; nonRetryable: boolean; details: unknown },
@@ -106,27 +122,63 @@ describe('a failed pull', () => {
     });
   });
 
-  it('says that the registry wants credentials', async () => {
-    const closed = await startRegistry('user:$2y$05$G69S.BtdYFDIg7k4IGFMEuP4teOcq0KybPpoKopmuJCOt55o0RRiK\n');
+  it('says that the registry wants credentials, or which secret it has refused', async () => {
+    const closed = await startRegistry(HTPASSWD);
+    const image = `${closed.address}/team/private:1`;
+    const login = { username: 'user', password: 'pass' };
     try {
-      expect(await failure(`${closed.address}/team/private:1`)).toMatchObject({
+      await pushImage(image, 1000, undefined, login);
+      expect(await failure(image)).toMatchObject({
         type: 'ImageUnauthorized',
-        message: expect.stringContaining('no basic auth credentials'),
+        message: expect.stringMatching(
+          /no basic auth credentials\. tester has no docker secret for localhost:\d+\.$/,
+        ),
       });
+      expect(await failure(image, { login: { ...login, password: 'wrong' } })).toMatchObject({
+        type: 'ImageUnauthorized',
+        message: expect.stringMatching(
+          /unauthorized: authentication required\. Secret my-registry for localhost:\d+ was tried\.$/,
+        ),
+      });
+      expect(await failure(`${closed.address}/team/nothing:1`, { login })).toMatchObject({
+        type: 'ImageNotFound',
+      });
+      expect((await pull(image, { login })).imageId).toMatch(/^sha256:/);
     } finally {
       await closed.dispose();
     }
   });
 
+  it.each([
+    // Strangers can't know whether there is such an image.
+    [403, 'DENIED', 'ImageNotFound', 'ImageForbidden'],
+    [429, 'TOOMANYREQUESTS', 'RegistryRateLimited', 'RegistryRateLimited'],
+    [503, 'UNAVAILABLE', 'RegistryDown', 'RegistryDown'],
+  ])('understands what Docker makes of status %d', async (status, code, stranger, member) => {
+    const refusing = createServer((request, response) => {
+      response.statusCode = request.url === '/v2/' ? 200 : status;
+      response.end(JSON.stringify({ errors: [{ code, message: 'refused' }] }));
+    }).listen(0, '127.0.0.1');
+    await once(refusing, 'listening');
+    const image = `localhost:${(refusing.address() as AddressInfo).port}/team/x:1`;
+    try {
+      expect((await failure(image)).type).toBe(stranger);
+      expect((await failure(image, { login: { username: 'u', password: 'p' } })).type).toBe(member);
+    } finally {
+      refusing.close();
+      refusing.closeAllConnections();
+    }
+  });
+
   it('says that nothing listens, that there is no such host, and that a registry went silent', async () => {
-    expect(await failure('localhost:9/team/x:1')).toMatchObject({ type: 'RegistryUnreachable' });
+    expect(await failure('localhost:9/team/x:1')).toMatchObject({ type: 'RegistryDown' });
     expect(await failure('no-such-registry.invalid/x:1')).toMatchObject({
       type: 'RegistryUnreachable',
       message: expect.stringContaining('no such host'),
     });
     const silent = await proxied(0);
     expect(await failure(`${silent.address}/team/small:1`, { pullIdleMs: 1500 })).toMatchObject({
-      type: 'RegistryUnreachable',
+      type: 'RegistryDown',
       message: expect.stringContaining('nothing came from the registry for 1.5 s'),
     });
   });
@@ -147,11 +199,16 @@ describe('a failed pull', () => {
     ["pull access denied for x, repository does not exist or may require 'docker login'", 'ImageNotFound'],
     ['unauthorized: authentication required', 'ImageUnauthorized'],
     ['denied: requested access to the resource is denied', 'ImageUnauthorized'],
-    ['Get "https://r.example/v2/": context deadline exceeded', 'RegistryUnreachable'],
-    ['received unexpected HTTP status: 503 Service Unavailable', 'RegistryUnreachable'],
+    ['Get "https://r.example/v2/": context deadline exceeded', 'RegistryDown'],
+    ['received unexpected HTTP status: 503 Service Unavailable', 'RegistryDown'],
     ['layer does not exist in the content store', 'DockerError'],
   ])('reads %s', (message, type) => {
-    expect(classifyPullError(message)).toBe(type);
+    expect(classifyPullError(message, false)).toBe(type);
+  });
+
+  it('knows that an account is not a stranger', () => {
+    const words = "pull access denied for x, repository does not exist or may require 'docker login'";
+    expect(classifyPullError(words, true)).toBe('ImageForbidden');
   });
 });
 
@@ -160,6 +217,6 @@ describe('images on the machine', () => {
     const image = 'localhost:9/team/local:1';
     await promisify(execFile)('docker', ['tag', 'bash', image]);
     expect(await pull(image, { allowLocalImages: true })).toMatchObject({ downloadedBytes: 0 });
-    expect(await failure(image)).toMatchObject({ type: 'RegistryUnreachable' });
+    expect(await failure(image)).toMatchObject({ type: 'RegistryDown' });
   });
 });

@@ -93,12 +93,22 @@ export async function throttle(upstream: string, bytesPerSecond: number): Promis
 }
 
 /** Puts an image with one layer of random bytes into the registry, under this name and nowhere else. */
-export async function pushImage(name: string, bytes: number, architecture?: string): Promise<void> {
+export async function pushImage(
+  name: string,
+  bytes: number,
+  architecture?: string,
+  login?: { readonly username: string; readonly password: string },
+): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'mcli-test-login-'));
+  const auth = login && Buffer.from(`${login.username}:${login.password}`).toString('base64');
+  const auths = auth === undefined ? {} : { [name.split('/')[0] as string]: { auth } };
+  await writeFile(join(folder, 'config.json'), JSON.stringify({ auths }));
   try {
     await loadImage(name, bytes, architecture);
-    await run('docker', ['push', name]);
+    await run('docker', ['--config', folder, 'push', name]);
   } finally {
     await removeImages([name]);
+    await rm(folder, { recursive: true, force: true });
   }
 }
 
