@@ -4,9 +4,10 @@
 import type { Client } from '@temporalio/client';
 import { decodeFromPayloadsAtIndex } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import type { temporal } from '@temporalio/proto';
-import type { Construction } from '../activities/contract.ts';
+import type { Construction, RankAssignment } from '../activities/contract.ts';
 import { WORKFLOW_TYPES } from '../core/naming.ts';
 import type { FailureType } from '../core/failures.ts';
+import type { RankReport } from '../core/rank-report.ts';
 import type { RunInput, RunOutcome } from '../core/run.ts';
 import type { ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
 import { isTerminal } from '../core/run-status.ts';
@@ -48,6 +49,8 @@ export interface RunDetails {
   readonly resumption: number;
   readonly nodes: readonly string[];
   readonly lifecycle: readonly LifecycleStep[];
+  /** Of the ranks of the last resumption that ran whose command has ended, by rank. */
+  readonly reports: readonly RankReport[];
   /** True when the workflow has ended. */
   readonly closed: boolean;
   /** True when construction refused the run: it never took a place among the runs. */
@@ -59,6 +62,9 @@ export class RunHistory {
   private readonly client: Client;
   private readonly constructIds = new Set<string>();
   private readonly steps: LifecycleStep[] = [];
+  /** Of the last resumption that ran, by the event that scheduled its commands. */
+  private readonly commands = new Map<string, RankAssignment>();
+  private reports: readonly RankReport[] = [];
   private details: { -readonly [K in keyof RunDetails]?: RunDetails[K] } = {};
 
   constructor(client: Client, name: string) {
@@ -84,6 +90,7 @@ export class RunHistory {
       input,
       createdAt,
       lifecycle: this.steps,
+      reports: this.reports,
     };
   }
 
@@ -100,11 +107,23 @@ export class RunHistory {
       this.details.createdAt = at;
     } else if (scheduled?.activityType?.name === 'construct') {
       this.constructIds.add(String(event.eventId));
+    } else if (scheduled?.activityType?.name === 'execute') {
+      const rank = await this.decode<RankAssignment>(scheduled.input?.payloads);
+      const [earlier] = this.commands.values();
+      if (earlier?.resumption !== rank.resumption) {
+        this.commands.clear();
+        this.reports = [];
+      }
+      this.commands.set(String(event.eventId), rank);
     } else if (event.activityTaskCompletedEventAttributes) {
       const { scheduledEventId, result } = event.activityTaskCompletedEventAttributes;
+      await this.addReport(scheduledEventId, result?.payloads?.[0]);
       if (!this.constructIds.has(String(scheduledEventId))) return;
       const construction = await this.decode<Construction>(result?.payloads);
       if (construction.accepted) this.details.resources = construction.resources;
+    } else if (event.activityTaskCanceledEventAttributes) {
+      const { scheduledEventId, details } = event.activityTaskCanceledEventAttributes;
+      await this.addReport(scheduledEventId, details?.payloads?.[1]);
     } else if (event.upsertWorkflowSearchAttributesEventAttributes) {
       const fields = event.upsertWorkflowSearchAttributesEventAttributes.searchAttributes?.indexedFields;
       this.enter(at, fields ?? {});
@@ -122,6 +141,16 @@ export class RunHistory {
     } else {
       await this.close(event, at);
     }
+  }
+
+  /** Of a command that has ended: its result, or what it said when it was stopped. */
+  private async addReport(scheduledEventId: unknown, payload: Payload | undefined): Promise<void> {
+    const command = this.commands.get(String(scheduledEventId));
+    if (!command || !payload) return;
+    const { progress, usage } = await this.decode<Partial<RankReport>>([payload]);
+    const { rank, node } = command;
+    const report = { rank, node, ...(progress && { progress }), ...(usage && { usage }) };
+    this.reports = [...this.reports, report].sort((a, b) => a.rank - b.rank);
   }
 
   private enter(at: Date, fields: Readonly<Record<string, Payload>>): void {

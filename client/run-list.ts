@@ -1,5 +1,6 @@
 /** Lists of runs out of Temporal's visibility. */
 import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
+import { metadataKeyword, metadataOfKeywords } from '../core/metadata-keywords.ts';
 import { HISTORY_DAYS, WORKFLOW_TYPES } from '../core/naming.ts';
 import type { Priority } from '../core/priority.ts';
 import { isTerminal, RUN_STATUSES, TERMINAL_STATUSES } from '../core/run-status.ts';
@@ -17,6 +18,8 @@ export interface RunSummary {
   readonly gpus: number;
   readonly nodes: number;
   readonly nodeNames: readonly string[];
+  /** As far as it can be searched by; values that are no texts are JSON. */
+  readonly metadata: Readonly<Record<string, string>>;
   readonly resumption: number;
   readonly status: RunStatus;
   readonly reason: string;
@@ -31,6 +34,8 @@ export interface RunFilter {
   readonly users?: readonly string[];
   readonly gpuTypes?: readonly string[];
   readonly gpus?: readonly number[];
+  /** Texts like `key=value`, all of which must hold. */
+  readonly metadata?: readonly string[];
   readonly createdBefore?: Date;
   readonly createdFrom?: Date;
 }
@@ -43,7 +48,10 @@ export async function listRuns(client: Client, filter: RunFilter, limit: number)
   const from = await createdFrom(client, filter, limit);
   const query = visibilityQuery(from ? { ...filter, createdFrom: from } : filter);
   const found: RunSummary[] = [];
-  for await (const info of client.workflow.list({ query, pageSize: LIST_PAGE })) found.push(summarise(info));
+  for await (const info of client.workflow.list({ query, pageSize: LIST_PAGE })) {
+    const run = summarise(info);
+    if (hasMetadata(run, filter)) found.push(run);
+  }
   found.sort((a, b) => b.createdAt.getTime() - a.createdAt.getTime() || (a.name < b.name ? -1 : 1));
   return found.slice(0, limit);
 }
@@ -84,6 +92,7 @@ function visibilityQuery(filter: RunFilter): string {
   anyOf('RunUser', filter.users);
   anyOf('GpuType', filter.gpuTypes);
   anyOf('Gpus', filter.gpus);
+  for (const text of filter.metadata ?? []) terms.push(`Metadata = ${quoted(metadataKeyword(text))}`);
   if (filter.createdBefore) terms.push(`StartTime < '${filter.createdBefore.toISOString()}'`);
   if (filter.createdFrom) terms.push(`StartTime >= '${filter.createdFrom.toISOString()}'`);
   return terms.join(' AND ');
@@ -97,6 +106,12 @@ function statusTerm(statuses: readonly RunStatus[]): string {
   if (!statuses.includes(ABRUPT_END.status)) return shown;
   const active = RUN_STATUSES.filter((status) => !isTerminal(status));
   return `(${shown} OR (ExecutionStatus != 'Running' AND ${among(active)}))`;
+}
+
+/** Temporal on SQLite takes upper and lower case for the same. */
+function hasMetadata({ metadata }: RunSummary, filter: RunFilter): boolean {
+  const keywords = new Set(Object.entries(metadata).map(([key, value]) => `${key}=${value}`));
+  return (filter.metadata ?? []).every((text) => keywords.has(metadataKeyword(text)));
 }
 
 export function quoted(value: string | number): string {
@@ -120,6 +135,7 @@ function summarise(info: WorkflowExecutionInfo): RunSummary {
     gpus: attributes['Gpus'] as number,
     nodes: attributes['Nodes'] as number,
     nodeNames: (attributes['NodeNames'] as string[] | undefined) ?? [],
+    metadata: metadataOfKeywords((attributes['Metadata'] as string[] | undefined) ?? []),
     resumption: attributes['Resumption'] as number,
     status: abrupt ? ABRUPT_END.status : status,
     reason: abrupt ? ABRUPT_END.reason : ((attributes['RunReason'] as string | undefined) ?? ''),

@@ -10,6 +10,7 @@ export const SEARCH_ATTRIBUTES = {
   Priority: 'Keyword',
   GpuType: 'Keyword',
   NodeNames: 'KeywordList',
+  Metadata: 'KeywordList',
   Gpus: 'Int',
   Nodes: 'Int',
   Resumption: 'Int',

@@ -34,7 +34,8 @@ known=$said
 # The same as core/search-attributes.ts.
 for attribute in \
   RunStatus=Keyword RunReason=Keyword RunUser=Keyword Cluster=Keyword Priority=Keyword GpuType=Keyword \
-  NodeNames=KeywordList Gpus=Int Nodes=Int Resumption=Int RunStarted=Datetime RunEnded=Datetime; do
+  NodeNames=KeywordList Metadata=KeywordList Gpus=Int Nodes=Int Resumption=Int RunStarted=Datetime \
+  RunEnded=Datetime; do
   name=${attribute%=*}
   type=${attribute#*=}
   if echo "$known" | grep -qw "$name"; then continue; fi

@@ -1,0 +1,139 @@
+/**
+ * The files by which runs report their progress: one for each container, in a folder of this machine that the container
+ * sees. What stands in it is the run's own, and so is what it does to the file: it is opened as if by a stranger.
+ */
+import { constants } from 'node:fs';
+import { chmod, mkdir, open, rm, writeFile } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { RankRef } from '../core/naming.ts';
+import { containerName } from '../core/naming.ts';
+import { parseReport } from '../core/progress.ts';
+import type { ProgressReport } from '../core/progress.ts';
+import type { ContainerAdditions } from './container-config.ts';
+
+export interface ProgressFiles {
+  /** Makes the folder, and says where the container sees it. */
+  additions(ref: RankRef): Promise<ContainerAdditions>;
+  /** @param from how much of the file was read before, in bytes */
+  reader(ref: RankRef, from: number): ProgressReader;
+  remove(ref: RankRef): Promise<void>;
+}
+
+/** Some lines that were read together. */
+export interface ProgressLines {
+  readonly reports: readonly ProgressReport[];
+  /** What is wrong with the last of the lines that are no reports; absent when all are. */
+  readonly problem?: string;
+  /** When the file was written last, epoch milliseconds. */
+  readonly at: number;
+}
+
+export interface ProgressReader {
+  /** How much of the file has been read, in bytes: to the end of a line. */
+  readonly position: number;
+  /**
+   * What came since the last time.
+   * @param last takes a line for whole that has no end
+   */
+  read(last: boolean): AsyncIterable<ProgressLines>;
+}
+
+const FOLDER_IN_CONTAINER = '/mnt/mcli-progress';
+const FILE_NAME = 'progress.jsonl';
+/** One report; what is longer is passed over. */
+const MAX_LINE_BYTES = 64 * 1024;
+
+export function createProgressFiles(stateDirectory: string): ProgressFiles {
+  const folderOf = (ref: RankRef): string => join(stateDirectory, 'progress', containerName(ref));
+  return {
+    async additions(ref) {
+      const folder = folderOf(ref);
+      // A container that is made again begins again.
+      await rm(folder, { recursive: true, force: true });
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      // Whatever user the image has. The folders above it are closed.
+      await chmod(folder, 0o777);
+      await writeFile(join(folder, FILE_NAME), '');
+      await chmod(join(folder, FILE_NAME), 0o666);
+      return {
+        mounts: [{ source: folder, target: FOLDER_IN_CONTAINER, readOnly: false }],
+        environment: { MCLI_PROGRESS_FILE: `${FOLDER_IN_CONTAINER}/${FILE_NAME}` },
+      };
+    },
+    reader: (ref, from) => new FileReader(join(folderOf(ref), FILE_NAME), from),
+    remove: (ref) => rm(folderOf(ref), { recursive: true, force: true }),
+  };
+}
+
+/** Not through a link that the run may have put there, and without waiting for the other end of a pipe. */
+const SAFELY = constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+class FileReader implements ProgressReader {
+  position: number;
+  readonly #path: string;
+  readonly #buffer = Buffer.alloc(MAX_LINE_BYTES);
+  /** True inside of a line that is too long. */
+  #isPassingOver = false;
+
+  constructor(path: string, from: number) {
+    this.#path = path;
+    this.position = from;
+  }
+
+  async *read(last: boolean): AsyncIterable<ProgressLines> {
+    const file = await this.#open();
+    if (file === undefined) return;
+    try {
+      const stat = await file.stat();
+      if (!stat.isFile()) return;
+      // The run has begun it anew.
+      if (stat.size < this.position) {
+        this.position = 0;
+        this.#isPassingOver = false;
+      }
+      const at = Math.min(stat.mtimeMs, Date.now());
+      // What is written meanwhile is for the next time: this one has an end.
+      while (this.position < stat.size) {
+        const lines = await this.#next(file, last);
+        if (lines === undefined) break;
+        yield { ...lines, at };
+      }
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #open(): Promise<FileHandle | undefined> {
+    try {
+      return await open(this.#path, constants.O_RDONLY | SAFELY);
+    } catch {
+      // Not there, or something that is no file.
+      return undefined;
+    }
+  }
+
+  async #next(file: FileHandle, last: boolean): Promise<Omit<ProgressLines, 'at'> | undefined> {
+    const { bytesRead } = await file.read(this.#buffer, 0, MAX_LINE_BYTES, this.position);
+    const chunk = this.#buffer.subarray(0, bytesRead);
+    const isEnd = bytesRead < MAX_LINE_BYTES;
+    const end = chunk.lastIndexOf('\n') + 1 || (last && isEnd ? bytesRead : 0);
+    if (end === 0) {
+      if (isEnd) return undefined;
+      this.position += bytesRead;
+      this.#isPassingOver = true;
+      return { reports: [] };
+    }
+    this.position += end;
+    const lines = chunk.subarray(0, end).toString('utf8').split('\n');
+    const tooLong = this.#isPassingOver && { problem: `it is longer than ${MAX_LINE_BYTES} bytes` };
+    if (this.#isPassingOver) lines.shift();
+    this.#isPassingOver = false;
+    const parsed = lines.filter((line) => line.trim() !== '').map(parseReport);
+    return {
+      ...tooLong,
+      ...parsed.findLast((result) => 'problem' in result),
+      reports: parsed.flatMap((result) => ('report' in result ? [result.report] : [])),
+    };
+  }
+}

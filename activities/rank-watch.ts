@@ -1,0 +1,141 @@
+/**
+ * Watches a rank while its command runs: what the run reports, and what it uses. An agent that starts again goes on
+ * from the last heartbeat of its predecessor.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { containerName } from '../core/naming.ts';
+import { addReport } from '../core/progress.ts';
+import type { RunProgress } from '../core/progress.ts';
+import type { RankHeartbeat } from '../core/rank-report.ts';
+import { addSample } from '../core/usage.ts';
+import type { RankUsage } from '../core/usage.ts';
+import type { RankExecution } from './contract.ts';
+import type { ContainerStats, Docker } from './docker.ts';
+import type { GpuMonitor } from './gpu-monitor.ts';
+import type { ProgressFiles, ProgressReader } from './progress-files.ts';
+
+export interface RankWatch {
+  /** @param earlier the last heartbeat of an earlier attempt */
+  begin(input: RankExecution, earlier: RankHeartbeat | undefined): WatchedRank;
+}
+
+export interface WatchedRank {
+  /** As of now: for heartbeats. */
+  report(): RankHeartbeat;
+  /** With what came last. The watch is over, whatever it meets. */
+  end(): Promise<RankHeartbeat>;
+}
+
+interface Dependencies {
+  readonly docker: Pick<Docker, 'stats'>;
+  readonly progress: Pick<ProgressFiles, 'reader'>;
+  /** Absent where GPUs are not attached. */
+  readonly gpus?: Pick<GpuMonitor, 'usage'>;
+}
+
+const READ_INTERVAL_MS = 1_000;
+const SAMPLE_INTERVAL_MS = 10_000;
+/** The use of a processor is measured between two looks: so that short runs have one, too. */
+const FIRST_SAMPLE_MS = 2_000;
+
+export function createRankWatch(dependencies: Dependencies): RankWatch {
+  return { begin: (input, earlier) => new Watched(dependencies, input, earlier) };
+}
+
+class Watched implements WatchedRank {
+  readonly #dependencies: Dependencies;
+  readonly #input: RankExecution;
+  readonly #reader: ProgressReader;
+  readonly #closing = new AbortController();
+  readonly #loops: Promise<unknown>;
+  #progress: RunProgress | undefined;
+  #usage: RankUsage | undefined;
+  #lastStats: ContainerStats | undefined;
+  #hasWarned = false;
+
+  constructor(dependencies: Dependencies, input: RankExecution, earlier: RankHeartbeat | undefined) {
+    this.#dependencies = dependencies;
+    this.#input = input;
+    this.#progress = earlier?.progress;
+    this.#usage = earlier?.usage;
+    this.#reader = dependencies.progress.reader(input, earlier?.progressBytes ?? 0);
+    this.#loops = Promise.all([this.#readAgain(), this.#sampleAgain()]);
+  }
+
+  report(): RankHeartbeat {
+    const { rank, node } = this.#input;
+    return {
+      rank,
+      node,
+      ...(this.#progress && { progress: this.#progress }),
+      ...(this.#usage && { usage: this.#usage }),
+      progressBytes: this.#reader.position,
+    };
+  }
+
+  async end(): Promise<RankHeartbeat> {
+    if (!this.#closing.signal.aborted) {
+      this.#closing.abort();
+      await this.#loops;
+      await this.#read(true);
+    }
+    return this.report();
+  }
+
+  async #readAgain(): Promise<void> {
+    while (!this.#closing.signal.aborted) {
+      await this.#read(false);
+      await this.#pause(READ_INTERVAL_MS);
+    }
+  }
+
+  /** Whatever goes wrong with it, the run is not to suffer. */
+  async #read(last: boolean): Promise<void> {
+    try {
+      for await (const { reports, problem, at } of this.#reader.read(last)) {
+        for (const report of reports) this.#progress = addReport(this.#progress, report, at);
+        if (problem !== undefined) this.#warn(problem);
+      }
+    } catch (error) {
+      this.#warn(String(error));
+    }
+  }
+
+  #warn(problem: string): void {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    console.error(
+      `A line in the progress file of ${containerName(this.#input)} is passed over, since ${problem}.`,
+    );
+  }
+
+  async #sampleAgain(): Promise<void> {
+    let intervalMs = FIRST_SAMPLE_MS;
+    while (!this.#closing.signal.aborted) {
+      // Docker is away, or the container has not started yet: the next sample comes soon.
+      await this.#sample().catch(() => undefined);
+      await this.#pause(this.#lastStats ? intervalMs : READ_INTERVAL_MS);
+      if (this.#usage) intervalMs = SAMPLE_INTERVAL_MS;
+    }
+  }
+
+  async #sample(): Promise<void> {
+    const before = this.#lastStats;
+    const stats = await this.#dependencies.docker.stats(containerName(this.#input));
+    this.#lastStats = stats;
+    // Another start of the container counts from zero.
+    if (!before || !stats || stats.at <= before.at || stats.cpuMs < before.cpuMs) return;
+    const all = this.#input.gpuIds.length > 0 ? await this.#dependencies.gpus?.usage() : undefined;
+    this.#usage = addSample(this.#usage, {
+      at: stats.at,
+      cpuPercent: (100 * (stats.cpuMs - before.cpuMs)) / (stats.at - before.at),
+      memoryBytes: stats.memoryBytes,
+      memoryLimitBytes: stats.memoryLimitBytes,
+      gpus: all?.filter(({ gpu }) => this.#input.gpuIds.includes(gpu)) ?? [],
+    });
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#closing.signal }).catch(() => undefined);
+  }
+}

@@ -1,0 +1,104 @@
+import { execFile } from 'node:child_process';
+import { appendFile, mkdtemp, rm, stat, symlink, unlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { createProgressFiles } from '../../activities/progress-files.ts';
+import type { ProgressReader } from '../../activities/progress-files.ts';
+
+const RANK = { run: 'run-abc123', resumption: 0, rank: 0 };
+let folder: string;
+/** Where this machine has what the container sees. */
+let file: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'mcli-test-progress-'));
+  const { mounts, environment } = await createProgressFiles(folder).additions(RANK);
+  const [mount] = mounts;
+  if (!mount) throw new Error('nothing is mounted');
+  file = (environment['MCLI_PROGRESS_FILE'] as string).replace(mount.target, mount.source);
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+const reader = (from = 0): ProgressReader => createProgressFiles(folder).reader(RANK, from);
+
+/** Steps of the reports that came, with what is wrong with others. */
+async function read(from: ProgressReader, last = false) {
+  const steps: (number | undefined)[] = [];
+  const problems: string[] = [];
+  for await (const lines of from.read(last)) {
+    for (const { step } of lines.reports) steps.push(step);
+    if (lines.problem !== undefined) problems.push(lines.problem);
+  }
+  return { steps, problems };
+}
+
+it('is there before the run is, and anybody in the container may write it', async () => {
+  expect((await stat(file)).mode & 0o777).toBe(0o666);
+  expect((await stat(join(file, '..'))).mode & 0o777).toBe(0o777);
+  expect((await stat(join(file, '../..'))).mode & 0o777).toBe(0o700);
+  await createProgressFiles(folder).remove(RANK);
+  await expect(stat(join(file, '..'))).rejects.toThrow('ENOENT');
+});
+
+it('is read line by line, as lines become whole', async () => {
+  const reading = reader();
+  expect(await read(reading)).toEqual({ steps: [], problems: [] });
+  await appendFile(file, '{"step":1}\n{"step":2}\n{"st');
+  expect(await read(reading)).toEqual({ steps: [1, 2], problems: [] });
+  expect(await read(reading)).toEqual({ steps: [], problems: [] });
+  await appendFile(file, 'ep":3}\r\n\n{"step":4}');
+  expect(await read(reading)).toEqual({ steps: [3], problems: [] });
+  // The run has ended.
+  expect(await read(reading, true)).toEqual({ steps: [4], problems: [] });
+});
+
+it('is read on from where an earlier agent was', async () => {
+  const earlier = reader();
+  await appendFile(file, '{"step":1}\n{"step":2}\n{"st');
+  await read(earlier);
+  await appendFile(file, 'ep":3}\n');
+  expect(await read(reader(earlier.position))).toEqual({ steps: [3], problems: [] });
+});
+
+it('may have lines that are no reports, and lines without end', async () => {
+  await writeFile(file, `step 1\n{"step":2}\n${'x'.repeat(200_000)}\n{"step":3}\n`);
+  expect(await read(reader())).toEqual({
+    steps: [2, 3],
+    problems: ['it is not a JSON object', 'it is longer than 65536 bytes'],
+  });
+});
+
+it('may have very many lines', async () => {
+  const lines = Array.from({ length: 200_000 }, (_, step) => `{"step":${step}}\n`).join('');
+  await writeFile(file, lines);
+  let last: number | undefined;
+  let most = 0;
+  for await (const { reports } of reader().read(true)) {
+    last = reports.at(-1)?.step;
+    most = Math.max(most, reports.length);
+  }
+  expect(last).toBe(199_999);
+  expect(most).toBeLessThan(10_000);
+});
+
+it('may be begun anew by the run', async () => {
+  const reading = reader();
+  await writeFile(file, '{"step":1}\n{"step":2}\n');
+  await read(reading);
+  await writeFile(file, '{"step":0}\n');
+  expect(await read(reading)).toEqual({ steps: [0], problems: [] });
+});
+
+it('leads nowhere else: neither a link nor a pipe is read', async () => {
+  const secret = join(folder, 'secret');
+  await writeFile(secret, '{"step":1}\n');
+  await unlink(file);
+  expect(await read(reader())).toEqual({ steps: [], problems: [] });
+  await symlink(secret, file);
+  expect(await read(reader())).toEqual({ steps: [], problems: [] });
+  await unlink(file);
+  await promisify(execFile)('mkfifo', [file]);
+  expect(await read(reader())).toEqual({ steps: [], problems: [] });
+});
