@@ -38,7 +38,6 @@ export interface Submission {
   readonly spec: RunSpec;
   readonly submittedYaml: string;
   readonly user: string;
-  readonly graceMs?: number;
 }
 
 export interface Submitted {
@@ -57,7 +56,9 @@ export class Runs {
   /** Starts the run and waits for the answer of its construction, in one round trip. */
   async submit(submission: Submission): Promise<Submitted> {
     const client = await this.connections.temporal();
-    const { spec, submittedYaml, user, graceMs = DEFAULT_GRACE_MS } = submission;
+    const { spec, submittedYaml, user } = submission;
+    const { gracePeriodSeconds } = spec.scheduling;
+    const graceMs = gracePeriodSeconds === undefined ? DEFAULT_GRACE_MS : gracePeriodSeconds * 1_000;
     const run = `${spec.name}-${randomSuffix()}`;
     const input: RunInput = { spec, submittedYaml, user, graceMs };
     const construction = await client.workflow.executeUpdateWithStart(constructedUpdate, {

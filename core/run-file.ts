@@ -302,12 +302,14 @@ function readScheduling(file: FieldReader): SchedulingRequest {
   // Of no effect for years, and in half of all files.
   reader?.get('resumable');
   const maxDurationHours = readHours(findings, reader?.get('max_duration'));
+  const gracePeriodSeconds = readGracePeriod(findings, reader?.get('grace_period'));
   const scheduling = {
     priority: readPriority(findings, reader?.get('priority')),
     preemptible: reader?.boolean('preemptible') ?? false,
     maxRetries: reader?.wholeNumber('max_retries', 0) ?? (watchdog === true ? WATCHDOG_MAX_RETRIES : 0),
     retryOnSystemFailure: watchdog ?? true,
     ...(maxDurationHours === undefined ? {} : { maxDurationHours }),
+    ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
   };
   reader?.warnUnknown(unknownField);
   return scheduling;
@@ -333,6 +335,20 @@ function readHours(findings: Findings, field: Field | undefined): number | undef
   return findings.refuse(field, {
     message: `${field.path} must be more than 0 hours, not ${hours}`,
     fix: 'leave it out for a run without a limit',
+  });
+}
+
+/** An hour: whoever stops a run waits for it, and so does the next run on its GPUs. */
+const MAX_GRACE_SECONDS = 3_600;
+
+function readGracePeriod(findings: Findings, field: Field | undefined): number | undefined {
+  if (field === undefined) return undefined;
+  const seconds = readNumber(findings, field, 'a number of seconds');
+  if (seconds === undefined) return undefined;
+  if (seconds >= 0 && seconds <= MAX_GRACE_SECONDS) return seconds;
+  return findings.refuse(field, {
+    message: `${field.path} must be 0 to ${MAX_GRACE_SECONDS} seconds, not ${seconds}`,
+    fix: 'leave it out for 30 seconds',
   });
 }
 

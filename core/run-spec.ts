@@ -26,6 +26,8 @@ export interface SchedulingRequest {
   readonly retryOnSystemFailure: boolean;
   /** Wall clock from the first start of the run, over all its resumptions. */
   readonly maxDurationHours?: number;
+  /** From SIGTERM to SIGKILL when the run is stopped. */
+  readonly gracePeriodSeconds?: number;
 }
 
 export interface GitRepoIntegration {

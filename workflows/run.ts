@@ -15,7 +15,7 @@ import {
 } from '@temporalio/workflow';
 import type { Construction } from '../activities/contract.ts';
 import type { CapacityRequest, Lease } from '../core/cluster.ts';
-import { failureClass, isNodeFailure } from '../core/failures.ts';
+import { describeStop, failureClass, isNodeFailure } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
 import { MAX_SYSTEM_RETRIES } from '../core/run.ts';
 import type { RunInput, RunOutcome } from '../core/run.ts';
@@ -309,7 +309,10 @@ class LiveRun {
 
   private end(failure: RunFailure | undefined): RunOutcome {
     const status = failure ? failureClass(failure.type).status : 'COMPLETED';
-    const message = failure?.message ?? 'The command ended with exit code 0.';
+    const message = [
+      failure?.message ?? 'The command ended with exit code 0.',
+      ...this.howItStopped(failure),
+    ].join(' ');
     showStatus({
       run: this.name,
       status,
@@ -341,6 +344,14 @@ class LiveRun {
       reason: failure ? failureClass(failure.type).reason : '',
       message: `${failure?.message ?? ''}${wait}`,
     });
+  }
+
+  /** What the command did with the order to stop; with several ranks, that of the last to obey. */
+  private howItStopped(failure: RunFailure | undefined): string[] {
+    if (!failure || failureClass(failure.type).blame !== 'order') return [];
+    const last = [...this.stops.values()].toSorted((a, b) => (b.afterMs ?? 0) - (a.afterMs ?? 0))[0];
+    const sentence = last && describeStop(last, this.input.graceMs);
+    return sentence === undefined ? [] : [sentence];
   }
 
   private show(status: RunStatus, failure: RunFailure | undefined, message = ''): void {

@@ -112,7 +112,11 @@ describe('a run', () => {
       await world.until('execute 0/0');
       await client.workflow.getHandle(id).signal(stopSignal, { by: 'ann' });
     });
-    expect(run).toMatchObject({ status: 'STOPPED', reason: 'StoppedByUser' });
+    expect(run).toMatchObject({
+      status: 'STOPPED',
+      reason: 'StoppedByUser',
+      message: 'Stopped by ann. It ended by itself on SIGTERM after 0.1 s.',
+    });
     expect(world.calls.slice(-3)).toEqual(['stopped 0/0', 'remove-container 0/0', 'complete 0']);
     expect(run.lifecycle.map(({ status }) => status).slice(-2)).toEqual(['TERMINATING', 'STOPPED']);
   });
