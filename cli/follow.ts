@@ -1,4 +1,5 @@
 /** Follows a run to its end: what happens to it on stderr, its logs on stdout. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { PullProgress } from '../activities/contract.ts';
 import type { RunDetails } from '../client/index.ts';
 import { failureClass } from '../core/failures.ts';
@@ -49,7 +50,8 @@ async function follow(
       logs.learn(details);
       last = details;
     }
-    if (last && !signal.aborted) await logs.finish(last);
+    // A run that has not started has no log.
+    if (last?.startedAt && !signal.aborted) await logs.finish();
   } finally {
     progress.close();
     logs.stop();
@@ -76,11 +78,11 @@ class LogFollower {
   private readonly mcli: Mcli;
   private readonly run: string;
   private readonly context: CliContext;
-  /** Made when the number of ranks is known, whose lines name theirs; absent when it never was. */
-  private readonly writer = Promise.withResolvers<LogWriter | undefined>();
-  private readonly ended = new Set<string>();
+  /** Known as soon as the run was accepted; 0 when it never was. */
+  private readonly ranks = Promise.withResolvers<number>();
+  private readonly ended = Promise.withResolvers<void>();
+  private readonly written = Promise.withResolvers<void>();
   private readonly done = new AbortController();
-  private received = 0;
   private onProgress: (() => void) | undefined;
 
   constructor(context: CliContext, mcli: Mcli, run: string) {
@@ -90,49 +92,58 @@ class LogFollower {
   }
 
   learn({ resources }: Pick<RunDetails, 'resources'>): void {
-    if (!resources) return;
-    const format = { timestamps: false, ranks: resources.nodes > 1 };
-    this.writer.resolve(new LogWriter(this.context.terminal.stdout, format));
+    if (resources) this.ranks.resolve(resources.nodes);
   }
 
   async start(signal: AbortSignal): Promise<void> {
-    const both = AbortSignal.any([signal, this.done.signal]);
-    for await (const chunk of this.mcli.logs.follow({ run: this.run }, both)) {
-      const writer = await this.writer.promise;
-      if (!writer) return;
-      await writer.write(chunk);
-      this.received += 1;
-      if (chunk.end) this.ended.add(`${chunk.resumption}/${chunk.rank}`);
-      this.onProgress?.();
+    const ranks = await this.ranks.promise;
+    if (ranks > 0) await this.write(ranks, AbortSignal.any([signal, this.done.signal]));
+    this.written.resolve();
+  }
+
+  private async write(ranks: number, signal: AbortSignal): Promise<void> {
+    const writer = new LogWriter(this.context.terminal.stdout, { timestamps: false, ranks: ranks > 1 });
+    const options = { ended: this.ended.promise, signal };
+    let hasBegun = false;
+    for (let attempt = 1; !signal.aborted; attempt += 1) {
+      try {
+        for await (const chunk of this.mcli.logs.follow({ run: this.run, ranks }, options)) {
+          hasBegun = true;
+          await writer.write(chunk);
+          this.onProgress?.();
+        }
+        return;
+      } catch (error) {
+        if (hasBegun) throw error;
+        // The run goes on meanwhile; its log is kept on its nodes.
+        if (attempt === 1) for (const problem of problemsOf(error)) this.context.say(renderProblem(problem));
+        await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined);
+      }
     }
   }
 
   /** Waits until all that the ended run has written is here. */
-  async finish({ resumption, resources, startedAt }: RunDetails): Promise<void> {
-    if (!startedAt) return;
-    const ranks = Array.from({ length: resources?.nodes ?? 1 }, (_, rank) => `${resumption}/${rank}`);
-    if (ranks.every((rank) => this.ended.has(rank))) return;
-    // A lost node leaves its log without an end: what is stored is all there is.
-    const stored = await this.mcli.logs.stored({ run: this.run });
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, STALLED_LOG_MS);
-      this.onProgress = () => {
-        if (this.received < stored) return void timer.refresh();
-        clearTimeout(timer);
-        resolve();
-      };
-      this.onProgress();
-    });
+  async finish(): Promise<void> {
+    this.ended.resolve();
+    const stalled = Promise.withResolvers<void>();
+    const timer = setTimeout(() => {
+      this.context.say(`! The end of the log is not here yet. See it later: mcli logs ${this.run}`);
+      stalled.resolve();
+    }, STALLED_LOG_MS);
+    this.onProgress = () => void timer.refresh();
+    await Promise.race([this.written.promise, stalled.promise]);
+    clearTimeout(timer);
   }
 
   stop(): void {
     this.done.abort();
-    this.writer.resolve(undefined);
+    this.ranks.resolve(0);
   }
 }
 
 /** No message for this long, with the run at its end: the log server is away, and the run's outcome counts more. */
 const STALLED_LOG_MS = 10_000;
+const RETRY_MS = 2_000;
 /** How often a waiting run is asked about: a spinner need not be fresher. */
 const POLL_MS = 1_000;
 

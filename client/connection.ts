@@ -18,6 +18,9 @@ export interface ServerAddresses {
 
 /** Without it, a server that is down is noticed after 10 s only. */
 const CONNECT_TIMEOUT_MS = 3_000;
+const RECONNECT_MS = 500;
+/** A connection that a network has dropped silently is noticed, and made again, after two to three of these. */
+const PING_MS = 10_000;
 
 export class Connections {
   private readonly addresses: ServerAddresses;
@@ -36,8 +39,14 @@ export class Connections {
 
   /** @throws ServerUnreachable */
   async logs(): Promise<JetStreamClient> {
-    this.natsConnection ??= this.connectNats();
-    return jetstream(await this.natsConnection);
+    const connecting = (this.natsConnection ??= this.connectNats());
+    try {
+      return jetstream(await connecting);
+    } catch (error) {
+      // The next call tries again: whoever follows a log waits for a server that is away.
+      if (this.natsConnection === connecting) this.natsConnection = undefined;
+      throw error;
+    }
   }
 
   async close(): Promise<void> {
@@ -63,6 +72,8 @@ export class Connections {
         servers: natsUrl,
         timeout: CONNECT_TIMEOUT_MS,
         maxReconnectAttempts: -1,
+        reconnectTimeWait: RECONNECT_MS,
+        pingInterval: PING_MS,
         ...(natsCredentials === undefined
           ? {}
           : { authenticator: credsAuthenticator(new TextEncoder().encode(natsCredentials)) }),

@@ -3,7 +3,7 @@ import type { LogSelection } from '../../client/index.ts';
 import { isTerminal } from '../../core/run-status.ts';
 import type { CliContext, Mcli } from '../context.ts';
 import { CliError, EXIT } from '../errors.ts';
-import { LogWriter, Tail } from '../output/log-writer.ts';
+import { LogWriter } from '../output/log-writer.ts';
 import { latestRun } from '../select-runs.ts';
 
 export interface LogsFlags {
@@ -36,61 +36,40 @@ export async function logs(context: CliContext, name: string | undefined, flags:
       fix: `Wait for it: mcli logs ${run} --follow`,
     });
   }
+  const ranks = details.resources?.nodes ?? 1;
   const selection: LogSelection = {
     run,
+    ranks,
     // Following means the run, whatever becomes of it; a resumption that was asked for stands alone.
     ...(flags.follow && flags.resumption === undefined ? {} : { resumption }),
     ...(flags.nodeRank === undefined ? {} : { rank: flags.nodeRank }),
+    ...(flags.tail === undefined ? {} : { tail: flags.tail }),
   };
-  const severalRanks = (details.resources?.nodes ?? 1) > 1 && flags.nodeRank === undefined;
   const writer = new LogWriter(context.terminal.stdout, {
     timestamps: flags.timestamps ?? false,
-    ranks: severalRanks,
+    ranks: ranks > 1 && flags.nodeRank === undefined,
   });
-  if (flags.tail === undefined && !flags.follow) {
-    for await (const chunk of mcli.logs.read(selection)) await writer.write(chunk);
-    return EXIT.ok;
-  }
-  const tail = flags.tail === undefined ? undefined : new Tail(flags.tail);
-  if (!flags.follow) {
-    for await (const chunk of mcli.logs.read(selection)) tail?.add(chunk);
-    await tail?.writeTo(writer);
-    return EXIT.ok;
-  }
-  return await follow(mcli, run, selection, writer, tail);
+  if (flags.follow) await follow(mcli, selection, writer);
+  else for await (const chunk of mcli.logs.read(selection)) await writer.write(chunk);
+  return EXIT.ok;
 }
 
-/** Replays what is there, then goes on until the run has ended. */
-async function follow(
-  mcli: Mcli,
-  run: string,
-  selection: LogSelection,
-  writer: LogWriter,
-  tail: Tail | undefined,
-): Promise<number> {
-  const done = new AbortController();
-  const onInterrupt = (): void => done.abort();
+/** Replays what is there, then goes on until the run has ended or somebody presses Ctrl-C. */
+async function follow(mcli: Mcli, selection: LogSelection, writer: LogWriter): Promise<void> {
+  const interrupt = new AbortController();
+  const { signal } = interrupt;
+  const onInterrupt = (): void => interrupt.abort();
   process.once('SIGINT', onInterrupt);
-  let received = 0;
-  let backlog = await mcli.logs.stored(selection);
-  let enough = Infinity;
-  const ended = (async (): Promise<void> => {
-    for await (const details of mcli.runs.watch(run, done.signal)) if (isTerminal(details.status)) break;
-    enough = await mcli.logs.stored(selection);
-    if (received >= enough) done.abort();
-  })();
-  for await (const chunk of mcli.logs.follow(selection, done.signal)) {
-    received += 1;
-    if (tail && received <= backlog) {
-      tail.add(chunk);
-      if (received === backlog) await tail.writeTo(writer);
-    } else {
-      backlog = 0;
-      await writer.write(chunk);
-    }
-    if (received >= enough) done.abort();
+  try {
+    const watching = untilEnded(mcli, selection.run, signal);
+    const ended = watching.catch(() => undefined);
+    for await (const chunk of mcli.logs.follow(selection, { ended, signal })) await writer.write(chunk);
+    await watching;
+  } finally {
+    process.off('SIGINT', onInterrupt);
   }
-  process.off('SIGINT', onInterrupt);
-  await ended;
-  return EXIT.ok;
+}
+
+async function untilEnded(mcli: Mcli, run: string, signal: AbortSignal): Promise<void> {
+  for await (const { status } of mcli.runs.watch(run, signal)) if (isTerminal(status)) return;
 }

@@ -1,5 +1,6 @@
 /** Turns chunks of logs into what people read. */
 import type { Writable } from 'node:stream';
+import { styleText } from 'node:util';
 import type { LogChunk } from '../../client/index.ts';
 import type { LogEntry } from '../../core/log-entries.ts';
 
@@ -16,7 +17,8 @@ export interface LogFormat {
 export class LogWriter {
   private readonly out: Writable;
   private readonly format: LogFormat;
-  private readonly openLines = new Map<string, Uint8Array[]>();
+  private readonly openLines = new Map<string, OpenLine>();
+  private readonly names = new Map<number, string>();
 
   constructor(out: Writable, format: LogFormat) {
     this.out = out;
@@ -40,16 +42,19 @@ export class LogWriter {
     const key = `${chunk.resumption}/${chunk.rank}`;
     const parts: Uint8Array[] = [];
     for (const entry of chunk.entries) {
-      const open = this.openLines.get(key);
-      if (open) open.push(entry.bytes);
-      else this.openLines.set(key, [this.prefix(chunk, entry), entry.bytes]);
-      if (entry.bytes.at(-1) !== NEWLINE) continue;
-      parts.push(...(this.openLines.get(key) ?? []));
-      this.openLines.delete(key);
+      const line = this.openLines.get(key) ?? { parts: [this.prefix(chunk, entry)], bytes: 0 };
+      line.parts.push(entry.bytes);
+      line.bytes += entry.bytes.length;
+      const isWhole = entry.bytes.at(-1) === NEWLINE;
+      if (isWhole || line.bytes >= LONGEST_LINE_BYTES) {
+        parts.push(...line.parts);
+        if (!isWhole) parts.push(Uint8Array.of(NEWLINE));
+        this.openLines.delete(key);
+      } else this.openLines.set(key, line);
     }
     const rest = this.openLines.get(key);
     if (chunk.end && rest) {
-      parts.push(...rest, Uint8Array.of(NEWLINE));
+      parts.push(...rest.parts, Uint8Array.of(NEWLINE));
       this.openLines.delete(key);
     }
     return Buffer.concat(parts);
@@ -57,35 +62,37 @@ export class LogWriter {
 
   private prefix({ rank }: LogChunk, { timeNs }: LogEntry): Uint8Array {
     const time = this.format.timestamps ? `${isoNanos(timeNs)} ` : '';
-    const name = this.format.ranks ? `[rank ${rank}] ` : '';
-    return Buffer.from(`${time}${name}`);
+    return Buffer.from(`${time}${this.format.ranks ? this.name(rank) : ''}`);
+  }
+
+  /** In colour on a terminal, where nobody has set NO_COLOR. */
+  private name(rank: number): string {
+    const known = this.names.get(rank);
+    if (known !== undefined) return known;
+    const color = RANK_COLORS[rank % RANK_COLORS.length] ?? 'cyan';
+    const name = `${styleText(color, `[rank ${rank}]`, { stream: this.out })} `;
+    this.names.set(rank, name);
+    return name;
   }
 }
 
-/** Keeps the last lines of a log in bounded memory. */
-export class Tail {
-  private readonly lines: LogChunk[] = [];
-  private readonly limit: number;
-
-  constructor(limit: number) {
-    this.limit = limit;
-  }
-
-  add(chunk: LogChunk): void {
-    for (const entry of chunk.entries) {
-      const last = this.lines.at(-1);
-      const continues = last && last.rank === chunk.rank && last.entries.at(-1)?.bytes.at(-1) !== NEWLINE;
-      if (continues) this.lines[this.lines.length - 1] = { ...last, entries: [...last.entries, entry] };
-      else this.lines.push({ ...chunk, entries: [entry], end: false });
-    }
-    if (this.lines.length > this.limit) this.lines.splice(0, this.lines.length - this.limit);
-  }
-
-  async writeTo(writer: LogWriter): Promise<void> {
-    for (const line of this.lines.splice(0)) await writer.write(line);
-  }
+interface OpenLine {
+  readonly parts: Uint8Array[];
+  bytes: number;
 }
 
+/** A longer line is broken, so that one without an end does not fill the memory. */
+const LONGEST_LINE_BYTES = 1_048_576;
+/** Those that are readable on a dark and on a light background, and say nothing of success or failure. */
+const RANK_COLORS = [
+  'cyan',
+  'magenta',
+  'yellow',
+  'blue',
+  'cyanBright',
+  'magentaBright',
+  'blueBright',
+] as const;
 const NEWLINE = 10;
 
 function plain(entries: readonly LogEntry[]): Buffer {

@@ -1,0 +1,79 @@
+import { PassThrough } from 'node:stream';
+import { WriteStream } from 'node:tty';
+import { stripVTControlCharacters } from 'node:util';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { LogWriter } from '../../cli/output/log-writer.ts';
+import type { LogFormat } from '../../cli/output/log-writer.ts';
+import type { LogChunk } from '../../client/index.ts';
+
+const PLAIN = { timestamps: false, ranks: false };
+const RANKS = { timestamps: false, ranks: true };
+
+function chunk(rank: number, texts: readonly string[], end = false): LogChunk {
+  const entries = texts.map((text) => ({
+    stream: 'stdout' as const,
+    timeNs: 1_795_456_752_265_640_668n,
+    bytes: Buffer.from(text, 'latin1'),
+  }));
+  return { run: 'r', resumption: 0, rank, entries, end };
+}
+
+async function written(format: LogFormat, chunks: readonly LogChunk[], isTerminal = false): Promise<string> {
+  const stream = new PassThrough({ highWaterMark: 8 * 1_048_576 });
+  const out = Object.assign(stream, {
+    isTTY: isTerminal,
+    getColorDepth: () => WriteStream.prototype.getColorDepth(),
+  });
+  const writer = new LogWriter(out, format);
+  for (const one of chunks) await writer.write(one);
+  return (out.read() as Buffer | null)?.toString('latin1') ?? '';
+}
+
+afterEach(() => vi.unstubAllEnvs());
+
+describe('the log of a run, written for people', () => {
+  it('is byte for byte what the run printed, where nothing stands in front of the lines', async () => {
+    expect(await written(PLAIN, [chunk(0, ['10%\r', 'a\0\xff\n', 'no newline'])])).toBe(
+      '10%\ra\0\xff\nno newline',
+    );
+  });
+
+  it('keeps lines of several ranks apart, though their pieces come in turns', async () => {
+    const turns = [chunk(0, ['long ']), chunk(1, ['short\n']), chunk(0, ['line\n', 'rest'], true)];
+    expect(await written(RANKS, turns)).toBe('[rank 1] short\n[rank 0] long line\n[rank 0] rest\n');
+  });
+
+  it('shows the time of a line to the nanosecond', async () => {
+    expect(await written({ timestamps: true, ranks: false }, [chunk(0, ['x\n'])])).toBe(
+      '2026-11-23T17:59:12.265640668Z x\n',
+    );
+  });
+
+  it('colours ranks on a terminal only, and never with NO_COLOR', async () => {
+    vi.stubEnv('NO_COLOR', undefined);
+    vi.stubEnv('FORCE_COLOR', undefined);
+    vi.stubEnv('TERM', 'xterm-256color');
+    const lines = [chunk(0, ['a\n']), chunk(1, ['b\n'])];
+    const colored = await written(RANKS, lines, true);
+    expect(stripVTControlCharacters(colored)).toBe('[rank 0] a\n[rank 1] b\n');
+    const colors = colored.split('\n').map((line) => line.slice(0, line.indexOf('[rank')));
+    expect(new Set(colors).size).toBe(3);
+    expect(await written(RANKS, lines)).toBe('[rank 0] a\n[rank 1] b\n');
+    vi.stubEnv('NO_COLOR', '1');
+    expect(await written(RANKS, lines, true)).toBe('[rank 0] a\n[rank 1] b\n');
+  });
+
+  it('breaks a line that never ends, so that it does not fill the memory', async () => {
+    const piece = 'x'.repeat(16_384);
+    const text = await written(RANKS, [
+      chunk(
+        0,
+        Array.from({ length: 200 }, () => piece),
+        true,
+      ),
+    ]);
+    const lines = text.split('\n');
+    expect(lines.length).toBeGreaterThan(3);
+    expect(text.replaceAll(/\[rank 0] |\n/g, '')).toBe(piece.repeat(200));
+  });
+});
