@@ -49,6 +49,8 @@ export function bashOf(program: Program): string {
   const { burst, pauseMs, binary, onTerm } = program;
   const last = program.lines ?? ENDLESS;
   return [
+    // What bash says of killed children is no line of ours.
+    'exec 2> /dev/null',
     'P="$RUN_NAME $RESUMPTION_INDEX.$NODE_RANK" n=0 told=0',
     ...trapOf(onTerm),
     ...(program.end.type === 'rank-fails'
