@@ -10,6 +10,7 @@ import {
   RUN_CONFIG_PATH,
 } from '../core/naming.ts';
 import type { RunSpec } from '../core/run-spec.ts';
+import { dockerLogOptions } from './container-logs.ts';
 import { ENTRY_COMMAND, entryFiles } from './container-entry.ts';
 import type { RankExecution } from './contract.ts';
 import type { ContainerConfig, ContainerFile } from './docker.ts';
@@ -26,8 +27,12 @@ export interface NodeSettings {
   readonly containerEnv: Readonly<Record<string, string>>;
   /** PEM text of certificates that programs in containers shall trust. */
   readonly caBundle?: string;
-  /** What all containers of the node may use at most, in bytes; a share is each run's. */
+  /** What all containers of the node may use at most, in bytes; each gets a share. */
   readonly memoryBytes: number;
+  /** Processes and threads that one container may have. */
+  readonly maxPids: number;
+  /** How much of one rank's log is kept. */
+  readonly logLimitBytes: number;
 }
 
 /** What other modules add to a container. */
@@ -43,6 +48,13 @@ export interface ContainerAdditions {
 }
 
 export const NO_ADDITIONS: ContainerAdditions = { mounts: [], environment: {} };
+
+export function joinAdditions(...all: readonly ContainerAdditions[]): ContainerAdditions {
+  return {
+    mounts: all.flatMap(({ mounts }) => mounts),
+    environment: Object.assign({}, ...all.map(({ environment }) => environment)) as Record<string, string>,
+  };
+}
 
 /** Memory-backed, where there is one: variables that must not be seen in `docker inspect`, as a file for bash. */
 export const SECRET_ENVIRONMENT_PATH = '/mnt/mcli-secrets/env.sh';
@@ -69,6 +81,8 @@ export function containerConfig(
 ): ContainerConfig {
   const { spec } = input;
   const attached = settings.attachGpus && input.gpuIds.length > 0;
+  const share = shareOfNode(input, settings.inventory);
+  const memory = memoryLimit(share, settings.memoryBytes);
   return {
     name: containerName(input),
     Image: spec.image,
@@ -98,15 +112,17 @@ export function containerConfig(
         ReadOnly: readOnly,
       })),
       NetworkMode: input.numNodes > 1 ? 'host' : settings.containerNetwork,
-      // The `local` driver keeps every byte as it was written (json-file replaces those that are not UTF-8). It must
-      // never rotate: the position of an entry in the file is its number in the log stream. The file goes with the
-      // container.
-      LogConfig: { Type: 'local', Config: { 'max-size': '1p', 'max-file': '1', compress: 'false' } },
-      Memory: settings.memoryBytes,
-      MemorySwap: settings.memoryBytes,
+      LogConfig: dockerLogOptions(settings.logLimitBytes),
+      // A weight and no limit: who needs more than a share takes what others leave. Services of the system weigh as
+      // much as a run that has the whole node, or more.
+      CpuShares: Math.max(MIN_CPU_SHARES, Math.round(WHOLE_CPU_SHARES * share)),
+      Memory: memory,
+      MemorySwap: memory,
+      // When the machine itself runs out, the kernel ends a run, and neither Docker nor the agent.
+      OomScoreAdj: input.gpuIds.length > 0 ? 300 : 700,
       // Data loaders pass batches through /dev/shm; Docker's 64 MB are too few, and unused pages cost nothing.
-      ShmSize: Math.floor(settings.memoryBytes / 2),
-      PidsLimit: 32_768,
+      ShmSize: Math.floor(memory / 2),
+      PidsLimit: settings.maxPids,
       Ulimits: raiseLimits ? RAISED_LIMITS : [],
       ...(attached && {
         DeviceRequests: [{ Driver: '', DeviceIDs: input.gpuIds.map(String), Capabilities: [['gpu']] }],
@@ -115,8 +131,31 @@ export function containerConfig(
   };
 }
 
-/** NCCL and RDMA pin memory; large models recurse deeply; data loaders hold many files open. */
+/** From 0 to 1. GPUs share a node out between them, and so do its CPU slots. */
+function shareOfNode({ gpuIds }: RankExecution, { gpus, cpuSlots }: NodeInventory): number {
+  // A node that offers less than before may still hold runs of then.
+  return Math.min(1, gpuIds.length > 0 ? gpuIds.length / gpus : 1 / cpuSlots);
+}
+
+/**
+ * A share, so that the runs of a node find room side by side; but not less than a program needs to be of use, where
+ * the node has many slots: then their sum may be more than there is.
+ */
+function memoryLimit(share: number, memoryBytes: number): number {
+  return Math.floor(Math.max(memoryBytes * share, Math.min(memoryBytes, LEAST_MEMORY_BYTES)));
+}
+
+const LEAST_MEMORY_BYTES = 4 * 1024 ** 3;
+/** Docker's default weight, and the least that it takes. */
+const WHOLE_CPU_SHARES = 1_024;
+const MIN_CPU_SHARES = 2;
+
+/**
+ * NCCL and RDMA pin memory; large models recurse deeply; data loaders hold many files open. A program may ask for core
+ * dumps: nobody looks for one in a container, and a large one fills the disk.
+ */
 const RAISED_LIMITS = [
+  { Name: 'core', Soft: 0, Hard: -1 },
   { Name: 'memlock', Soft: -1, Hard: -1 },
   { Name: 'stack', Soft: 67_108_864, Hard: 67_108_864 },
   { Name: 'nofile', Soft: 1_048_576, Hard: 1_048_576 },

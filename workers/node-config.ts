@@ -39,7 +39,7 @@ const Environment = z
       }),
     /** PEM file of certificates that programs in containers shall trust. */
     MCLI_NODE_CA_BUNDLE: z.string().min(1).optional(),
-    /** What one container may use; by default what the machine has, less a reserve. */
+    /** What all containers may use together; by default what the machine has, less a reserve. */
     MCLI_NODE_CONTAINER_MEMORY_MB: whole.optional(),
     /** How long runs go on here without a word from the control plane; then they go on elsewhere. */
     MCLI_NODE_LEASE_SECONDS: whole

@@ -15,6 +15,7 @@ import {
   Runtime,
   Worker,
 } from '@temporalio/worker';
+import { joinAdditions } from '../activities/container-config.ts';
 import type { NodeSettings } from '../activities/container-config.ts';
 import { createContainerLogs } from '../activities/container-logs.ts';
 import { createContainerActivities } from '../activities/container.ts';
@@ -32,6 +33,8 @@ import { createNvidiaSmi } from '../activities/nvidia-smi.ts';
 import type { NvidiaSmi } from '../activities/nvidia-smi.ts';
 import { createOrphanKeeper } from '../activities/orphans.ts';
 import type { OrphanKeeper } from '../activities/orphans.ts';
+import { createProgressFiles } from '../activities/progress-files.ts';
+import { createRankWatch } from '../activities/rank-watch.ts';
 import type { NodeInventory } from '../core/cluster.ts';
 import {
   CLUSTER_QUEUE,
@@ -65,6 +68,8 @@ const DEFAULT_TEMPORAL_ADDRESS = '127.0.0.1:7233';
 /** What the machine keeps for itself when one run takes all memory it can get. */
 const RESERVED_MEMORY_SHARE = 0.05;
 const RESERVED_MEMORY_BYTES = 1024 ** 3;
+/** Processes and threads: more than any training needs. */
+const MAX_PIDS = 32_768;
 
 await serveNode(readNodeConfig(process.env));
 
@@ -85,6 +90,8 @@ async function serveNode(config: NodeConfig): Promise<void> {
   const { dockerHost, stateDirectory, diskHighPercent: highPercent } = config;
   const disk = createDiskMeter({ docker, dockerHost, highPercent });
   const images = createImageLedger({ docker, stateDirectory });
+  const progress = createProgressFiles(stateDirectory);
+  const watch = createRankWatch({ docker, progress, ...(settings.attachGpus && { gpus }) });
   const nodeHealth = createNodeHealth({
     docker,
     disk,
@@ -109,6 +116,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
   });
   const released = async (ref: RankRef): Promise<void> => {
     await images.released(ref);
+    await progress.remove(ref);
     await secrets.released(ref);
   };
   const activities = {
@@ -124,7 +132,9 @@ async function serveNode(config: NodeConfig): Promise<void> {
       docker,
       logs,
       settings,
-      additionsFor: (input) => secrets.additionsFor(input),
+      watch,
+      additionsFor: async (input) =>
+        joinAdditions(await secrets.additionsFor(input), await progress.additions(input)),
       released,
     }),
   };
@@ -192,8 +202,16 @@ async function nodeSettings(
     containerNetwork: config.containerNetwork,
     containerEnv: config.containerEnv,
     memoryBytes: config.containerMemoryBytes ?? Math.floor(memoryBytes - reserved),
+    maxPids: await maxPidsOfContainer(),
+    logLimitBytes: config.logLimitBytes,
     ...(config.caBundlePath !== undefined && { caBundle: await readFile(config.caBundlePath, 'utf8') }),
   };
+}
+
+/** A share of what the kernel has: a run that starts processes without end must leave some to the others. */
+async function maxPidsOfContainer(): Promise<number> {
+  const text = await readFile('/proc/sys/kernel/pid_max', 'utf8').catch(() => '');
+  return Math.min(MAX_PIDS, Math.floor((Number.parseInt(text, 10) || MAX_PIDS) / 4));
 }
 
 /** Resolves when NATS is reached for the first time; from then on the client comes back by itself. */

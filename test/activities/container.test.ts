@@ -230,6 +230,42 @@ describe('an end', () => {
   });
 });
 
+describe('the limits', () => {
+  it('end what starts processes without end, or fills /dev/shm, and hold the machine harmless', async () => {
+    const python = `
+import os, subprocess
+made = 0
+try:
+    while True:
+        subprocess.Popen(['sleep', '60']); made += 1
+except BlockingIOError:
+    print('processes', 40 < made < 64)
+shm = os.statvfs('/dev/shm')
+print('shm', shm.f_blocks * shm.f_frsize // 2**20)
+try:
+    open('/dev/shm/x', 'wb').write(bytes(70 * 2**20))
+except OSError as e:
+    print(e.strerror)`;
+    const rank = tracked('exec python3 -c "$CODE"', { envVariables: { CODE: python } });
+    const exit = await execute(rank, { maxPids: 64, memoryBytes: 128 * 1024 ** 2 });
+    expect(exit).toMatchObject({ exitCode: 0, end: 'itself' });
+    expect((await finish(rank)).log.text).toBe('processes True\nshm 64\nNo space left on device\n');
+  });
+
+  it('give nothing of the machine away', async () => {
+    const rank = tracked(
+      `ls /var/run/docker.sock /dev/kmsg /dev/[sv]d* 2>/dev/null || true
+grep CapEff /proc/self/status
+mount -t tmpfs none /tmp 2>/dev/null && echo mounted || true
+echo 1 2>/dev/null > /proc/sys/kernel/pid_max && echo set || true`,
+    );
+    await execute(rank);
+    expect((await finish(rank)).log.text).toMatch(
+      /^CapEff:\s00000000a80425fb\n(.*Read-only file system\n)?$/,
+    );
+  });
+});
+
 describe('an image', () => {
   it('without bash is told apart from a command that bash does not know', async () => {
     const image = 'mcli-test/without-bash:1';

@@ -58,6 +58,8 @@ export const SETTINGS: NodeSettings = {
   containerNetwork: 'bridge',
   containerEnv: {},
   memoryBytes: 1024 ** 3,
+  maxPids: 1_000,
+  logLimitBytes: 64 * 1024 ** 2,
 };
 
 /** One life of a node agent: its activities with a log shipper of their own. */

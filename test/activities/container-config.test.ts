@@ -1,0 +1,64 @@
+import { describe, expect, it } from 'vitest';
+import { containerConfig } from '../../activities/container-config.ts';
+import { aRank, SETTINGS } from '../support/docker.ts';
+
+const GIBIBYTE = 1024 ** 3;
+
+interface Node {
+  readonly gpus: number;
+  readonly cpuSlots: number;
+  readonly memoryGib: number;
+}
+
+function limits(gpuIds: readonly number[], { gpus, cpuSlots, memoryGib }: Node) {
+  const { HostConfig: host = {} } = containerConfig(
+    { ...aRank('true'), gpuIds },
+    {
+      ...SETTINGS,
+      attachGpus: true,
+      memoryBytes: memoryGib * GIBIBYTE,
+      inventory: { ...SETTINGS.inventory, gpus, cpuSlots },
+    },
+    true,
+  );
+  const { Memory = 0, ShmSize = 0, CpuShares, OomScoreAdj, DeviceRequests } = host;
+  return {
+    memoryGib: Memory / GIBIBYTE,
+    shmGib: ShmSize / GIBIBYTE,
+    cpuShares: CpuShares,
+    endedFirst: OomScoreAdj,
+    gpus: DeviceRequests?.flatMap(({ DeviceIDs = [] }) => DeviceIDs),
+  };
+}
+
+describe('the share of a container', () => {
+  const dgx = { gpus: 8, cpuSlots: 64, memoryGib: 800 };
+
+  it('is that of its GPUs, which are attached one by one', () => {
+    expect(limits([2, 5], dgx)).toEqual({
+      memoryGib: 200,
+      shmGib: 100,
+      cpuShares: 256,
+      endedFirst: 300,
+      gpus: ['2', '5'],
+    });
+    expect(limits([0, 1, 2, 3, 4, 5, 6, 7], dgx)).toMatchObject({ memoryGib: 800, cpuShares: 1024 });
+  });
+
+  it('is a slot without GPUs, which yields to those with them', () => {
+    expect(limits([], dgx)).toEqual({
+      memoryGib: 12.5,
+      shmGib: 6.25,
+      cpuShares: 16,
+      endedFirst: 700,
+      gpus: undefined,
+    });
+    expect(limits([], { gpus: 0, cpuSlots: 2, memoryGib: 22 })).toMatchObject({ memoryGib: 11 });
+  });
+
+  it('is of use on a small machine with many slots, and never more than the machine', () => {
+    expect(limits([], { gpus: 0, cpuSlots: 16, memoryGib: 15 })).toMatchObject({ memoryGib: 4 });
+    expect(limits([], { gpus: 0, cpuSlots: 16, memoryGib: 3 })).toMatchObject({ memoryGib: 3 });
+    expect(limits([3], { gpus: 0, cpuSlots: 1, memoryGib: 64 })).toMatchObject({ memoryGib: 64 });
+  });
+});
