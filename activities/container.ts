@@ -4,11 +4,12 @@
  * anything twice.
  */
 import { once } from 'node:events';
-import { CancelledFailure } from '@temporalio/activity';
+import { CancelledFailure, Context } from '@temporalio/activity';
 import { exitFailure } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
 import { containerName } from '../core/naming.ts';
 import type { RankRef } from '../core/naming.ts';
+import type { RankHeartbeat } from '../core/rank-report.ts';
 import { runFailure, stopRequested, whileAttached, whileDockerIsAway } from './attached.ts';
 import { awaitExit } from './await-exit.ts';
 import { commandFiles, containerConfig, integrationFiles, NO_ADDITIONS } from './container-config.ts';
@@ -21,12 +22,15 @@ import type { ContainerFile, ContainerState, Docker } from './docker.ts';
 import { DockerError } from './docker.ts';
 import type { IntegrationPlan } from './integrations.ts';
 import { planIntegrations } from './integrations.ts';
+import type { RankWatch } from './rank-watch.ts';
 import { stopContainer } from './stop-container.ts';
 
 interface Dependencies {
   readonly docker: Docker;
   readonly logs: ContainerLogs;
   readonly settings: NodeSettings;
+  /** Looks on while commands run. */
+  readonly watch?: RankWatch;
   /** Asked before a container is created, also again for one that was asked for before. */
   readonly additionsFor?: (input: RankExecution) => Promise<ContainerAdditions>;
   /** Called when the container is gone, perhaps more than once. */
@@ -42,6 +46,7 @@ export function createContainerActivities({
   docker,
   logs,
   settings,
+  watch,
   additionsFor = async () => NO_ADDITIONS,
   released = async () => undefined,
 }: Dependencies): ContainerActivities {
@@ -61,14 +66,23 @@ export function createContainerActivities({
         if (failure) throw runFailure({ ...integrationFailure(failure, plan), ...where(input) });
       }),
 
-    execute: (input) =>
-      whileAttached(async (signal) => {
-        const phase: Phase = { phase: 'command', files: commandFiles(input, settings) };
-        const exit = await runPhase(input, phase, signal);
-        // Not awaited: the outcome of the run must not wait for the log; `remove-container` does.
-        void logs.close(input, `exit ${exit.exitCode}`);
-        return exit;
-      }),
+    execute(input) {
+      const earlier = Context.current().info.heartbeatDetails as RankHeartbeat | undefined;
+      const watched = watch?.begin(input, earlier);
+      return whileAttached(
+        (signal) => {
+          const work = async (): Promise<ContainerExit> => {
+            const phase: Phase = { phase: 'command', files: commandFiles(input, settings) };
+            const exit = await runPhase(input, phase, signal);
+            // Not awaited: the outcome of the run must not wait for the log; `remove-container` does.
+            void logs.close(input, `exit ${exit.exitCode}`);
+            return exit;
+          };
+          return watched ? watched.through(work) : work();
+        },
+        () => watched?.report(),
+      );
+    },
 
     'stop-container': (input) =>
       whileAttached(async () => {

@@ -6,6 +6,7 @@ import type { CapacityRequest, Lease, RankPlacement } from '../core/cluster.ts';
 import type { PackedCluster } from '../core/cluster-state.ts';
 import type { ProgramExit } from '../core/failures.ts';
 import type { RankRef } from '../core/naming.ts';
+import type { RankReport } from '../core/rank-report.ts';
 import type { Problem } from '../core/run-problem.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
 import type { GrantedLease, NodeReport, Release, Revocation } from '../workflows/messages.ts';
@@ -48,7 +49,7 @@ export interface PullProgress {
 }
 
 /** How a container ended that nobody of the platform had told to stop. */
-export interface ContainerExit extends ProgramExit {
+export interface ContainerExit extends ProgramExit, Pick<RankReport, 'progress' | 'usage'> {
   /** ISO 8601, from Docker. */
   readonly startedAt: string;
   readonly finishedAt: string;
@@ -71,7 +72,8 @@ export interface NodeActivities {
   integrations(input: RankExecution): Promise<void>;
   /**
    * Runs the command to its end and ships its log. Attaches to the container when it already runs. A non-zero exit is
-   * a result; failures are Docker's. When cancelled, stops the container (SIGTERM, grace, SIGKILL).
+   * a result; failures are Docker's. When cancelled, stops the container (SIGTERM, grace, SIGKILL); the details of the
+   * cancellation are `ContainerStop` and `RankReport`. Heartbeats `RankHeartbeat`.
    */
   execute(input: RankExecution): Promise<ContainerExit>;
   /** SIGTERM, grace, SIGKILL. A container that is not there or does not run is left as it is. */

@@ -3,10 +3,11 @@
  * from the last heartbeat of its predecessor.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { CancelledFailure } from '@temporalio/activity';
 import { containerName } from '../core/naming.ts';
 import { addReport } from '../core/progress.ts';
 import type { RunProgress } from '../core/progress.ts';
-import type { RankHeartbeat } from '../core/rank-report.ts';
+import type { RankHeartbeat, RankReport } from '../core/rank-report.ts';
 import { addSample } from '../core/usage.ts';
 import type { RankUsage } from '../core/usage.ts';
 import type { RankExecution } from './contract.ts';
@@ -22,8 +23,11 @@ export interface RankWatch {
 export interface WatchedRank {
   /** As of now: for heartbeats. */
   report(): RankHeartbeat;
-  /** With what came last. The watch is over, whatever it meets. */
-  end(): Promise<RankHeartbeat>;
+  /**
+   * Runs the work, and adds to its result what came of the rank.
+   * @throws what the work throws; a cancellation with the report as its second detail
+   */
+  through<T extends object>(work: () => Promise<T>): Promise<T & Pick<RankReport, 'progress' | 'usage'>>;
 }
 
 interface Dependencies {
@@ -36,7 +40,7 @@ interface Dependencies {
 const READ_INTERVAL_MS = 1_000;
 const SAMPLE_INTERVAL_MS = 10_000;
 /** The use of a processor is measured between two looks: so that short runs have one, too. */
-const FIRST_SAMPLE_MS = 2_000;
+const FIRST_SAMPLE_MS = 1_000;
 
 export function createRankWatch(dependencies: Dependencies): RankWatch {
   return { begin: (input, earlier) => new Watched(dependencies, input, earlier) };
@@ -47,7 +51,7 @@ class Watched implements WatchedRank {
   readonly #input: RankExecution;
   readonly #reader: ProgressReader;
   readonly #closing = new AbortController();
-  readonly #loops: Promise<unknown>;
+  readonly #reading: Promise<void>;
   #progress: RunProgress | undefined;
   #usage: RankUsage | undefined;
   #lastStats: ContainerStats | undefined;
@@ -59,7 +63,8 @@ class Watched implements WatchedRank {
     this.#progress = earlier?.progress;
     this.#usage = earlier?.usage;
     this.#reader = dependencies.progress.reader(input, earlier?.progressBytes ?? 0);
-    this.#loops = Promise.all([this.#readAgain(), this.#sampleAgain()]);
+    this.#reading = this.#readAgain();
+    void this.#sampleAgain();
   }
 
   report(): RankHeartbeat {
@@ -73,13 +78,28 @@ class Watched implements WatchedRank {
     };
   }
 
-  async end(): Promise<RankHeartbeat> {
-    if (!this.#closing.signal.aborted) {
+  async through<T extends object>(
+    work: () => Promise<T>,
+  ): Promise<T & Pick<RankReport, 'progress' | 'usage'>> {
+    try {
+      const result = await work();
+      const { progress, usage } = await this.#end();
+      return { ...result, ...(progress && { progress }), ...(usage && { usage }) };
+    } catch (error) {
+      if (!(error instanceof CancelledFailure)) throw error;
+      throw new CancelledFailure(error.message, [error.details?.[0], await this.#end()], error.cause);
+    } finally {
       this.#closing.abort();
-      await this.#loops;
-      await this.#read(true);
     }
-    return this.report();
+  }
+
+  /** With what came last. */
+  async #end(): Promise<RankReport> {
+    this.#closing.abort();
+    await this.#reading;
+    await this.#read(true);
+    const { progressBytes: _, ...report } = this.report();
+    return report;
   }
 
   async #readAgain(): Promise<void> {
