@@ -210,7 +210,8 @@ function addScheduling(program: Command, context: CliContext, dispatch: Dispatch
 function addNodeOrders(program: Command, context: CliContext, dispatch: Dispatch): void {
   onNode(program.command('cordon').description('keep new runs away'))
     .description('start no new runs on a node; those on it go on')
-    .action((node: string, flags: NodeFlags) =>
+    .option('--reason <text>', 'why, for everybody who looks at the cluster')
+    .action((node: string, flags: CordonFlags) =>
       dispatch(async () => (await import('./commands/node-orders.ts')).cordonNode(context, node, flags)),
     );
   onNode(program.command('uncordon').description('let new runs in again'))
@@ -225,6 +226,7 @@ function addNodeOrders(program: Command, context: CliContext, dispatch: Dispatch
     );
 }
 
+type CordonFlags = import('./commands/node-orders.ts').CordonFlags;
 type NodeFlags = import('./commands/node-orders.ts').NodeFlags;
 type ConfirmedNodeFlags = import('./commands/node-orders.ts').ConfirmedNodeFlags;
 

@@ -11,16 +11,22 @@ export interface NodeFlags {
   readonly cluster?: string;
 }
 
+export interface CordonFlags extends NodeFlags {
+  readonly reason?: string;
+}
+
 export interface ConfirmedNodeFlags extends NodeFlags {
   readonly yes?: boolean;
 }
 
 /** No new runs start on the node; those on it go on. */
-export async function cordonNode(context: CliContext, name: string, flags: NodeFlags): Promise<number> {
+export async function cordonNode(context: CliContext, name: string, flags: CordonFlags): Promise<number> {
+  const { reason } = flags;
   const { view, cluster, node } = await findNode(await context.mcli(), name, flags.cluster);
   if (node.cordoned) context.say(`i Node ${name} of ${cluster} is already cordoned.`);
   else {
-    await order(context, cluster, { type: 'cordoned', node: name }, (found) => found?.cordoned === true);
+    const cordon = { type: 'cordoned', node: name, ...(reason === undefined ? {} : { reason }) } as const;
+    await order(context, cluster, cordon, (found) => found?.cordoned === true);
     context.say(`✔ Cordoned node ${name} of ${cluster}: no new runs start there.`);
   }
   const runs = runsOn(view.snapshot, name);
