@@ -6,6 +6,7 @@ import type { Clusters } from '../client/clusters.ts';
 import type { Connections, ServerAddresses } from '../client/connection.ts';
 import type { Logs } from '../client/logs.ts';
 import type { Runs } from '../client/runs.ts';
+import type { Secrets } from '../client/secrets.ts';
 
 export interface Terminal {
   readonly stdin: Readable;
@@ -19,6 +20,7 @@ export interface Mcli {
   readonly runs: Runs;
   readonly logs: Logs;
   readonly clusters: Clusters;
+  readonly secrets: Secrets;
 }
 
 export class CliContext {
@@ -70,7 +72,7 @@ export class CliContext {
 
   private async open(): Promise<{ mcli: Mcli; connections: Connections }> {
     // Both take their time: one does not wait for the other.
-    const [addresses, { Clusters, Connections, Runs, Logs }] = await Promise.all([
+    const [addresses, { Clusters, Connections, Logs, Runs, Secrets }] = await Promise.all([
       this.addresses(),
       import('../client/index.ts'),
     ]);
@@ -81,6 +83,7 @@ export class CliContext {
         runs: new Runs(connections),
         logs: new Logs(connections),
         clusters: new Clusters(connections),
+        secrets: new Secrets(connections),
       },
     };
   }

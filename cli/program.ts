@@ -2,6 +2,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { StackChanges } from '../stack/settings.ts';
 import type { CliContext } from './context.ts';
+import { addCreate, addDeleteSecret, addGetSecrets } from './program-secrets.ts';
 
 /** What a command answers with: its exit code. */
 type Handler = () => Promise<number>;
@@ -26,6 +27,7 @@ export function buildProgram(context: CliContext, dispatch: Dispatch, version: s
   addDescribe(program, context, dispatch);
   addStop(program, context, dispatch);
   addDelete(program, context, dispatch);
+  addCreate(program, context, dispatch);
   addScheduling(program, context, dispatch);
   addNodeOrders(program, context, dispatch);
   addUtil(program, context, dispatch);
@@ -97,7 +99,8 @@ function addLogs(program: Command, context: CliContext, dispatch: Dispatch): voi
 }
 
 function addGet(program: Command, context: CliContext, dispatch: Dispatch): void {
-  const get = program.command('get').alias('g').description('list runs or clusters');
+  const get = program.command('get').alias('g').description('list runs, clusters or secrets');
+  addGetSecrets(get, context, dispatch);
   selection(get.command('runs').alias('run'))
     .description('list runs, newest first')
     .argument('[runs...]', 'names or globs')
@@ -160,7 +163,8 @@ function addStop(program: Command, context: CliContext, dispatch: Dispatch): voi
 }
 
 function addDelete(program: Command, context: CliContext, dispatch: Dispatch): void {
-  const remove = program.command('delete').alias('del').description('delete runs or nodes');
+  const remove = program.command('delete').alias('del').description('delete runs, secrets or nodes');
+  addDeleteSecret(remove, context, dispatch);
   ending(remove.command('run').alias('runs'))
     .description('stop runs where needed, and remove them with their history')
     .action((names: string[], flags: import('./commands/end-runs.ts').EndFlags) =>

@@ -1,4 +1,4 @@
-/** What stop and delete share: pick runs, ask, say what happened. */
+/** What stop and delete share: which runs are meant. */
 import type { RunSummary } from '../../client/index.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, EXIT } from '../errors.ts';
@@ -9,9 +9,6 @@ export interface EndFlags extends SelectionFlags {
   readonly all?: boolean;
   readonly yes?: boolean;
 }
-
-/** More names than this do not fit before a question. */
-const MAX_LISTED = 50;
 
 export async function pickRuns(
   context: CliContext,
@@ -33,30 +30,6 @@ export async function pickRuns(
   }
   if (runs.length === 0) throw new CliError({ message: 'No runs found matching the specified criteria.' });
   return runs;
-}
-
-/** @throws CliError when the answer is no, or nobody is there to ask. */
-export async function confirmRuns(
-  context: CliContext,
-  verb: string,
-  runs: readonly RunSummary[],
-  flags: EndFlags,
-): Promise<void> {
-  if (flags.yes) return;
-  const [first] = runs;
-  let question = `Would you like to ${verb} all ${runs.length} runs?`;
-  if (runs.length === 1 && first) question = `Would you like to ${verb} the run: ${first.name}?`;
-  else if (runs.length < MAX_LISTED) {
-    context.say(`i Ready to ${verb} runs:\n${runs.map(({ name }) => `- ${name}`).join('\n')}\n`);
-    question = `Would you like to ${verb} the runs listed above?`;
-  }
-  if (await context.confirm(question)) return;
-  throw new CliError({
-    message: `Canceling ${verb} runs`,
-    ...(context.terminal.interactive
-      ? {}
-      : { why: 'nobody can be asked: this is no terminal', fix: 'Say yes beforehand: -y' }),
-  });
 }
 
 function isGlob(name: string): boolean {

@@ -1,8 +1,9 @@
 /** `mcli delete run`: stops what is active, then removes the runs from every list, with their history. */
 import { isTerminal } from '../../../core/run-status.ts';
+import { confirmNames } from '../../confirm.ts';
 import type { CliContext } from '../../context.ts';
 import { EXIT } from '../../errors.ts';
-import { confirmRuns, pickRuns } from '../end-runs.ts';
+import { pickRuns } from '../end-runs.ts';
 import type { EndFlags } from '../end-runs.ts';
 
 export async function deleteRuns(
@@ -11,7 +12,12 @@ export async function deleteRuns(
   flags: EndFlags,
 ): Promise<number> {
   const picked = await pickRuns(context, 'delete', names, flags);
-  await confirmRuns(context, 'delete', picked, flags);
+  await confirmNames(context, {
+    verb: 'delete',
+    noun: 'run',
+    names: picked.map(({ name }) => name),
+    yes: flags.yes ?? false,
+  });
   const { runs } = await context.mcli();
   for (const { name, status } of picked) {
     if (!isTerminal(status)) {

@@ -1,9 +1,10 @@
 /** `mcli stop run`: SIGTERM, grace, SIGKILL; the capacity comes back when the container is gone. */
 import { RunNotFound } from '../../../client/index.ts';
 import { isTerminal } from '../../../core/run-status.ts';
+import { confirmNames } from '../../confirm.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, EXIT } from '../../errors.ts';
-import { confirmRuns, pickRuns } from '../end-runs.ts';
+import { pickRuns } from '../end-runs.ts';
 import type { EndFlags } from '../end-runs.ts';
 
 export interface StopRunFlags extends EndFlags {
@@ -25,7 +26,12 @@ export async function stopRuns(
     context.say(`! ${skipped} runs have already stopped or completed. Skipping stop request for these runs`);
   }
   if (active.length === 0) throw new CliError({ message: 'Nothing left to stop.' });
-  await confirmRuns(context, 'stop', active, flags);
+  await confirmNames(context, {
+    verb: 'stop',
+    noun: 'run',
+    names: active.map(({ name }) => name),
+    yes: flags.yes ?? false,
+  });
   const { runs } = await context.mcli();
   const by = context.user();
   for (const { name } of active) {

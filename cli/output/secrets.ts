@@ -1,0 +1,20 @@
+/** Secrets without their values. */
+import type { SecretSummary } from '../../client/index.ts';
+import { renderTable } from './table.ts';
+import { displayTime } from './time.ts';
+
+export function renderSecrets(secrets: readonly SecretSummary[]): string {
+  return renderTable(
+    [
+      { head: 'NAME', value: ({ name }) => name },
+      { head: 'TYPE', value: ({ type }) => type },
+      { head: 'CREATED_AT', value: ({ createdAt }) => displayTime(new Date(createdAt)) },
+    ],
+    secrets,
+  );
+}
+
+export function secretAsJson(secret: SecretSummary): Record<string, unknown> {
+  const { name, type, createdAt, variables, mountPath, server } = secret;
+  return { name, type, createdAt, variables, mountPath: mountPath ?? null, server: server ?? null };
+}

@@ -1,0 +1,214 @@
+/** How a secret comes in: from a flag, a file, a pipe, or a person, whose typing is not shown. */
+import { createReadStream } from 'node:fs';
+import { homedir } from 'node:os';
+import path from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import { Writable } from 'node:stream';
+import { MAX_SECRET_BYTES } from '../core/secret.ts';
+import type { CliContext } from './context.ts';
+import { CliError, EXIT } from './errors.ts';
+
+export interface InputFlags {
+  /** False with --no-input. */
+  readonly input: boolean;
+  /** Where the value is; `-` for standard input. */
+  readonly fromFile?: string;
+}
+
+/** What is asked for: in words for people, and the flag or argument for scripts. */
+export interface Wanted {
+  readonly words: string;
+  readonly flag: string;
+}
+
+export class SecretInput {
+  private readonly context: CliContext;
+  private readonly flags: InputFlags;
+  private readonly type: string;
+
+  constructor(context: CliContext, flags: InputFlags, type: string) {
+    this.context = context;
+    this.flags = flags;
+    this.type = type;
+  }
+
+  get asks(): boolean {
+    return this.flags.input && this.context.terminal.interactive;
+  }
+
+  /** Something that may be seen; `otherwise` where nobody can be asked, or the answer is empty. */
+  async text(given: string | undefined, wanted: Wanted, otherwise?: string): Promise<string> {
+    if (given !== undefined) return given;
+    if (!this.asks) {
+      if (otherwise !== undefined) return otherwise;
+      throw this.missing(wanted);
+    }
+    const hint = otherwise === undefined ? '' : ` [${otherwise}]`;
+    const answer = (await this.question(`${capital(wanted.words)}${hint}: `, true)).trim() || otherwise;
+    if (answer === undefined) throw this.empty(wanted);
+    return answer;
+  }
+
+  /** One line or text that must not be seen. A newline at its end belongs to the file that it came from. */
+  async hidden(given: string | undefined, wanted: Wanted): Promise<string> {
+    const bytes = await this.hiddenBytes(given, wanted);
+    const text = decode(bytes, wanted).replace(/\r?\n$/, '');
+    if (text === '') throw this.empty(wanted);
+    if (text.includes('\0')) throw binary(wanted, 'it has a NUL character in it');
+    return text;
+  }
+
+  /** A file as it is: named by an argument, or piped in. */
+  async file(
+    given: string | undefined,
+    wanted: Wanted,
+  ): Promise<{ bytes: Buffer; path: string | undefined }> {
+    if (given !== undefined && this.flags.fromFile !== undefined) throw this.twice(wanted);
+    let file = given ?? this.flags.fromFile;
+    if (file === undefined && this.asks) {
+      file = await this.text(undefined, { ...wanted, words: `path of the ${wanted.words}` });
+    }
+    if (file === undefined && !this.hasPipe) throw this.missing(wanted);
+    const isFile = file !== undefined && file !== '-';
+    const bytes = isFile ? await this.readFile(file as string) : await this.readPipe(wanted);
+    if (bytes.length === 0) throw file === undefined ? this.missing(wanted) : this.empty(wanted);
+    return { bytes, path: isFile ? file : undefined };
+  }
+
+  /** A file that is text. */
+  async textFile(file: string, wanted: Wanted): Promise<string> {
+    const text = decode(await this.readFile(file), wanted);
+    if (text.trim() === '') throw this.empty(wanted);
+    return text;
+  }
+
+  missing({ words, flag }: Wanted): CliError {
+    return new CliError(
+      {
+        message: this.flags.input
+          ? `The ${words} is missing`
+          : 'Found missing arguments when using --no-input',
+        why: this.flags.input
+          ? 'nobody can be asked: this is no terminal, and nothing is piped in'
+          : `${flag} is missing`,
+        fix: `Give ${flag}; see mcli create secret ${this.type} --help`,
+      },
+      EXIT.usage,
+    );
+  }
+
+  private async hiddenBytes(given: string | undefined, wanted: Wanted): Promise<Buffer> {
+    const { fromFile } = this.flags;
+    if (given !== undefined && fromFile !== undefined) throw this.twice(wanted);
+    const source = fromFile ?? (given === '-' ? '-' : undefined);
+    if (source === undefined && given !== undefined) {
+      this.context.say(
+        '! The value was in the command line, which other users of this machine and the history of your shell can see. ' +
+          'Leave it out to be asked for it, or pipe it in.',
+      );
+      return Buffer.from(given);
+    }
+    if (source !== undefined && source !== '-') return await this.readFile(source);
+    if (source === undefined && this.asks)
+      return Buffer.from(await this.question(`${capital(wanted.words)}: `, false));
+    const bytes = source === '-' || this.hasPipe ? await this.readPipe(wanted) : Buffer.alloc(0);
+    if (source === undefined && bytes.length === 0) throw this.missing(wanted);
+    return bytes;
+  }
+
+  /** A script may have an open standard input that is not meant for mcli: --no-input says so. */
+  private get hasPipe(): boolean {
+    const { stdin } = this.context.terminal;
+    return this.flags.input && !('isTTY' in stdin && stdin.isTTY === true);
+  }
+
+  private async readPipe({ words }: Wanted): Promise<Buffer> {
+    return await this.limited(this.context.terminal.stdin, `The ${words} on standard input`);
+  }
+
+  private async readFile(file: string): Promise<Buffer> {
+    const full = file.startsWith('~/') ? path.join(homedir(), file.slice(1)) : file;
+    try {
+      return await this.limited(createReadStream(full), `File ${file}`);
+    } catch (error) {
+      if (error instanceof CliError) throw error;
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code === 'ENOENT')
+        throw new CliError({ message: `File ${file} not found`, fix: 'Check its path.' });
+      if (code === 'EISDIR') throw new CliError({ message: `${file} is a folder`, fix: 'Name a file.' });
+      throw new CliError({ message: `File ${file} cannot be read`, why: message });
+    }
+  }
+
+  private async limited(source: AsyncIterable<Buffer | string>, what: string): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    for await (const chunk of source) {
+      size += chunk.length;
+      if (size > MAX_SECRET_BYTES) {
+        throw new CliError({
+          message: `${what} is too large for a secret`,
+          why: `it has more than ${MAX_SECRET_BYTES} bytes, which is what a message of NATS can carry`,
+          fix: 'Keep large files where runs can fetch them, and their credentials here.',
+        });
+      }
+      chunks.push(Buffer.from(chunk));
+    }
+    return Buffer.concat(chunks);
+  }
+
+  private empty({ words }: Wanted): CliError {
+    return new CliError({
+      message: `The ${words} is empty`,
+      fix: 'Give a value; to remove a secret: mcli delete secret',
+    });
+  }
+
+  private twice({ flag }: Wanted): CliError {
+    return new CliError(
+      {
+        message: 'Two values for one secret',
+        why: `both ${flag} and --from-file were given`,
+        fix: 'Give one of them.',
+      },
+      EXIT.usage,
+    );
+  }
+
+  /** @throws CliError when the person leaves with Ctrl-C or Ctrl-D. */
+  private async question(words: string, echo: boolean): Promise<string> {
+    const { stdin, stderr } = this.context.terminal;
+    const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+    const prompt = createInterface({ input: stdin, output: echo ? stderr : nowhere, terminal: true });
+    const left = new AbortController();
+    for (const event of ['SIGINT', 'close']) prompt.once(event, () => left.abort());
+    if (!echo) stderr.write(words);
+    try {
+      return await prompt.question(echo ? words : '', { signal: left.signal });
+    } catch (error) {
+      if (!left.signal.aborted) throw error;
+      throw new CliError({ message: 'Exiting with Keyboard Interrupt' }, EXIT.detached);
+    } finally {
+      prompt.close();
+      if (!echo || left.signal.aborted) stderr.write('\n');
+    }
+  }
+}
+
+const capital = (words: string): string => `${words.charAt(0).toUpperCase()}${words.slice(1)}`;
+
+function decode(bytes: Buffer, wanted: Wanted): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw binary(wanted, 'it is not UTF-8 text');
+  }
+}
+
+function binary({ words }: Wanted, why: string): CliError {
+  return new CliError({
+    message: `The ${words} is binary`,
+    why,
+    fix: 'Encode it, for instance with base64; or hand it over as a file: mcli create secret mounted FILE',
+  });
+}
