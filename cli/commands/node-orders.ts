@@ -100,6 +100,8 @@ export async function deleteNode(
   if (runs.length > 0) context.say(`! ${named(runs)} on ${name}, would lose the node, and would be retried.`);
   if (!flags.yes) await confirm(context, `Would you like to delete the node: ${name}?`, 'delete');
   await order(context, cluster, { type: 'deleted', node: name }, (found) => found === undefined);
+  // Or else all secrets would be sealed to the key of a machine that may be anybody's by now.
+  await (await context.mcli()).secrets.forgetNode(cluster, name);
   context.say(`✔ Deleted node ${name} of ${cluster}.`);
   const again = node.alive ? 'Its agent still runs: stop it, or the node' : 'The node';
   context.say(`i ${again} joins again when its agent starts.`);
