@@ -3,7 +3,7 @@
  * touches a disk, unless the machine swaps; only the user of the agent can enter it.
  */
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, readdir, rm, stat, statfs } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
 
 export interface RuntimeDir {
@@ -30,18 +30,21 @@ export async function openRuntimeDir({ roots, owner, warn }: Options): Promise<R
   await mkdir(root, { recursive: true, mode: 0o700 });
   await refuseForeign(root);
   const own = path.join(root, createHash('sha256').update(owner).digest('hex').slice(0, 12));
-  await mkdir(own, { recursive: true, mode: 0o700 });
   const folder = (container: string): string => path.join(own, container);
   return {
     folder,
     async make(container) {
       await rm(folder(container), { recursive: true, force: true });
-      await mkdir(folder(container), { mode: 0o700 });
+      await mkdir(folder(container), { recursive: true, mode: 0o700 });
       return folder(container);
     },
-    remove: (container) => rm(folder(container), { recursive: true, force: true }),
+    async remove(container) {
+      await rm(folder(container), { recursive: true, force: true });
+      // Of a stack that is gone nothing shall stay; others of this one keep the folder.
+      await rmdir(own).catch(() => undefined);
+    },
     async list() {
-      const containers = await readdir(own);
+      const containers = await readdir(own).catch(() => []);
       const ages = await Promise.all(
         containers.map(async (container) => {
           const found = await stat(folder(container)).catch(() => undefined);
