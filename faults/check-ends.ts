@@ -115,7 +115,7 @@ function checkResumptions(notes: Notes, evidence: Evidence, order: RunOrder, exe
     if (hasCause(evidence, order, execution, resumption)) continue;
     const step = steps.findLast((candidate) => candidate.resumption === resumption);
     const next = steps.find((candidate) => candidate.resumption > resumption);
-    const said = next?.reason || step?.reason || 'nothing';
+    const said = next?.message || step?.message || 'nothing';
     notes.object('goes-on', run, `resumption ${resumption} was given up without a cause; mcli says: ${said}`);
   }
 }

@@ -58,6 +58,8 @@ export interface Step {
   readonly status: string;
   readonly reason: string;
   readonly resumption: number;
+  /** The sentence for people; empty when nothing went wrong. */
+  readonly message: string;
 }
 
 export interface Closing {

@@ -18,7 +18,7 @@ export async function readExecutions(client: Client): Promise<Execution[]> {
       run: workflowId,
       executionId: runId,
       startedAt: timeOf(events[0]),
-      steps: events.flatMap((event) => stepOf(event) ?? []),
+      steps: stepsOf(events),
       ...(closed === undefined ? {} : { closed }),
     });
   }
@@ -120,16 +120,25 @@ async function historyOf(client: Client, workflowId: string, runId: string): Pro
   return events;
 }
 
-function stepOf(event: HistoryEvent): Step | undefined {
-  const fields = event.upsertWorkflowSearchAttributesEventAttributes?.searchAttributes?.indexedFields;
-  if (!fields?.['RunStatus']) return undefined;
-  const field = (name: string): unknown => json(fields[name] ? [fields[name]] : []);
-  return {
-    at: timeOf(event),
-    status: field('RunStatus') as string,
-    reason: (field('RunReason') as string | undefined) ?? '',
-    resumption: Number(field('Resumption') ?? 0),
-  };
+function stepsOf(events: readonly HistoryEvent[]): Step[] {
+  const steps: Step[] = [];
+  for (const event of events) {
+    const fields = event.upsertWorkflowSearchAttributesEventAttributes?.searchAttributes?.indexedFields;
+    const memo = event.workflowPropertiesModifiedEventAttributes?.upsertedMemo?.fields?.['message'];
+    const last = steps.at(-1);
+    // The sentence comes behind the status that it explains.
+    if (memo && last) steps[steps.length - 1] = { ...last, message: json([memo]) as string };
+    if (!fields?.['RunStatus']) continue;
+    const field = (name: string): unknown => json(fields[name] ? [fields[name]] : []);
+    steps.push({
+      at: timeOf(event),
+      status: field('RunStatus') as string,
+      reason: (field('RunReason') as string | undefined) ?? '',
+      resumption: Number(field('Resumption') ?? 0),
+      message: '',
+    });
+  }
+  return steps;
 }
 
 interface Outcome {

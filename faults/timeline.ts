@@ -9,8 +9,9 @@ export function timelineOf(evidence: Evidence, run: string): string[] {
   const events: [at: number, what: string][] = [];
   for (const { startedAt, executionId, steps, closed } of executions) {
     events.push([startedAt, `submitted (${executionId})`]);
-    for (const { at, status, reason, resumption } of steps) {
-      events.push([at, `status ${status}${reason && ` (${reason})`}, resumption ${resumption}`]);
+    for (const { at, status, reason, resumption, message } of steps) {
+      const why = reason && ` (${reason})`;
+      events.push([at, `status ${status}${why}, resumption ${resumption}${message && `: ${message}`}`]);
     }
     if (closed) events.push([closed.at, `closed: ${closed.type} ${closed.status ?? ''}`]);
   }

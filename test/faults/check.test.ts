@@ -157,7 +157,10 @@ describe('the checker objects', () => {
     const day = aDay();
     const executions = day.executions.map((execution) => ({
       ...execution,
-      steps: [...execution.steps, { at: 950, status: 'FAILED', reason: 'NodeLost', resumption: 0 }],
+      steps: [
+        ...execution.steps,
+        { at: 950, status: 'FAILED', reason: 'NodeLost', resumption: 0, message: '' },
+      ],
     }));
     expect(objections({ ...day, executions })).toEqual(['ends-once']);
   });

@@ -58,6 +58,7 @@ export function aDay({
         status,
         reason: status === ending.status ? ending.reason : '',
         resumption,
+        message: '',
       }),
     );
   });
