@@ -92,7 +92,17 @@ function addLogs(program: Command, context: CliContext, dispatch: Dispatch): voi
     .option('-t, --tail <n>', 'only the last lines', wholeNumber)
     .option('--timestamps', 'put the time in front of every line')
     .option('--resumption <n>', 'of this resumption; the last by default', wholeNumber)
+    .addOption(new Option('--prev', 'of the resumption before the last').conflicts('resumption'))
     .option('--node-rank <n>', 'of this rank; all by default', wholeNumber)
+    .addOption(new Option('--node <n>').argParser(wholeNumber).hideHelp())
+    .addOption(new Option('--rank <n>').argParser(wholeNumber).hideHelp())
+    .addOption(
+      new Option('--failed', 'of the rank that failed first').conflicts(['nodeRank', 'node', 'rank']),
+    )
+    .addOption(
+      new Option('--first-exception', 'the first traceback of Python alone').conflicts(['follow', 'tail']),
+    )
+    .addOption(new Option('--error').implies({ firstException: true }).conflicts(['follow', 'tail']).hideHelp())
     .action((run: string | undefined, flags: import('./commands/logs.ts').LogsFlags) =>
       dispatch(async () => (await import('./commands/logs.ts')).logs(context, run, flags)),
     );
@@ -104,6 +114,12 @@ function addGet(program: Command, context: CliContext, dispatch: Dispatch): void
   selection(get.command('runs').alias('run'))
     .description('list runs, newest first')
     .argument('[runs...]', 'names or globs')
+    .option(
+      '-m, --metadata <key=value>',
+      'with this metadata; a key alone adds a column. May be repeated',
+      (text: string, before: readonly string[]) => [...before, text],
+      [],
+    )
     .option('--limit <n>', 'at most so many; none for all', limit, DEFAULT_LIMIT)
     .addOption(
       new Option('-o, --output <format>', 'output format')

@@ -15,6 +15,8 @@ export interface SelectionFlags {
   readonly before?: string;
   readonly after?: string;
   readonly latest?: boolean;
+  /** Texts like `key=value`, all of which must hold. */
+  readonly metadata?: readonly string[];
 }
 
 /** Newest first, at most `limit`. */
@@ -43,7 +45,7 @@ export function hasSelection(names: readonly string[], flags: SelectionFlags): b
 }
 
 function filterOf(flags: SelectionFlags): RunFilter {
-  const { cluster, status, gpuType, gpuNum, user, before, after } = flags;
+  const { cluster, status, gpuType, gpuNum, user, before, after, metadata } = flags;
   return {
     ...(cluster === undefined ? {} : { clusters: words(cluster) }),
     ...(status === undefined ? {} : { statuses: words(status).map(parseStatus) }),
@@ -51,6 +53,7 @@ function filterOf(flags: SelectionFlags): RunFilter {
     ...(gpuNum === undefined ? {} : { gpus: words(gpuNum).map(Number) }),
     ...(user === undefined ? {} : { users: words(user) }),
     ...(before === undefined ? {} : { createdBefore: parseTime(before) }),
+    ...(metadata === undefined ? {} : { metadata }),
     ...(after === undefined ? {} : { createdFrom: parseTime(after) }),
   };
 }

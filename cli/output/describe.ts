@@ -1,23 +1,37 @@
 /** `mcli describe run`: metadata, lifecycle and submitted YAML, as the page shows them. */
 import type { LifecycleStep, RunDetails } from '../../client/index.ts';
 import { failureClass } from '../../core/failures.ts';
+import { progressOf } from '../../core/rank-report.ts';
+import type { RankReport } from '../../core/rank-report.ts';
 import type { QueuePosition } from '../../workflows/messages.ts';
+import { displayExpectedEnd, earliestEnd, progressAsJson, progressRows } from './progress.ts';
 import { statusWithReason } from './runs.ts';
 import { alignColumns, renderTable } from './table.ts';
 import type { Column } from './table.ts';
 import { displayDuration, displayTime } from './time.ts';
+import { hasUsage, usageAsJson, usageTable } from './usage.ts';
 import { displayBand } from './util.ts';
 
+/** What others than the run's history know. */
 export interface DescriptionParts {
-  readonly yaml: boolean;
   /** Where a queued run stands; absent where nobody could tell. */
   readonly waiting: QueuePosition | undefined;
+  /** Of its ranks, as of now or as of their end. */
+  readonly reports: readonly RankReport[];
+  /** True while its command runs. */
+  readonly live: boolean;
 }
 
-export function renderDescription(run: RunDetails, parts: DescriptionParts): string {
+export function renderDescription(
+  run: RunDetails,
+  parts: DescriptionParts & { readonly yaml: boolean },
+  now: number,
+): string {
+  const used = parts.reports.filter(hasUsage);
   const sections = [
-    section('Run Metadata', metadata(run, parts.waiting)),
+    section('Run Metadata', metadata(run, parts, now)),
     section('Run Lifecycle', lifecycle(run.lifecycle)),
+    ...(used.length > 0 ? [section('Resource Usage', usageTable(used, parts.live))] : []),
     ...(parts.yaml ? [section('Submitted YAML', run.input.submittedYaml.trimEnd())] : []),
   ];
   return sections.join('\n\n');
@@ -27,7 +41,8 @@ function section(title: string, body: string): string {
   return `${title}\n${body}`;
 }
 
-function metadata(run: RunDetails, waiting: QueuePosition | undefined): string {
+function metadata(run: RunDetails, parts: DescriptionParts, now: number): string {
+  const { waiting, reports } = parts;
   const { resources, input, scheduling } = run;
   const rows: (readonly [string, string])[] = [
     ['Run Name', run.name],
@@ -48,6 +63,10 @@ function metadata(run: RunDetails, waiting: QueuePosition | undefined): string {
   if (waiting?.expectedStart) {
     rows.push(['Expected Start', displayBand(waiting.expectedStart, Date.now())]);
   }
+  const progress = progressOf(reports);
+  if (progress) rows.push(...progressRows(progress));
+  const end = endOf(run, parts);
+  if (end !== undefined) rows.push(['Expected End', displayExpectedEnd(end, now)]);
   if (run.message) rows.push(['Reason', run.message]);
   const hint = run.failure && failureClass(run.failure).hint;
   if (hint) rows.push(['Next Step', hint]);
@@ -56,12 +75,24 @@ function metadata(run: RunDetails, waiting: QueuePosition | undefined): string {
   return alignColumns(rows.map(([name, value]) => [name.padEnd(PAGE_LABEL_WIDTH), value]));
 }
 
-function maxDuration({ scheduling, startedAt, endedAt }: RunDetails): (readonly [string, string])[] {
-  const { maxDurationHours: hours } = scheduling;
+function maxDuration(run: RunDetails): (readonly [string, string])[] {
+  const { maxDurationHours: hours } = run.scheduling;
   if (hours === undefined) return [];
-  const end = startedAt && !endedAt ? new Date(startedAt.getTime() + hours * 3_600_000) : undefined;
+  const limit = limitOf(run);
+  const end = limit === undefined ? undefined : new Date(limit);
   const seconds = `${Math.round(hours * 3_600)} seconds`;
   return [['Max Duration', end ? `${seconds} (expires ${displayTime(end)})` : seconds]];
+}
+
+/** When the command will be over, by what is known of a run that runs. */
+function endOf(run: RunDetails, { reports, live }: DescriptionParts): number | undefined {
+  return live ? earliestEnd(progressOf(reports), limitOf(run)) : undefined;
+}
+
+/** When `max_duration` ends the run, epoch milliseconds; undefined before its start, after its end and without one. */
+function limitOf({ scheduling, startedAt, endedAt }: RunDetails): number | undefined {
+  const { maxDurationHours: hours } = scheduling;
+  return hours === undefined || !startedAt || endedAt ? undefined : startedAt.getTime() + hours * 3_600_000;
 }
 
 /** As wide as on the page, also where every label is shorter. */
@@ -88,10 +119,8 @@ function durationOf({ startedAt, endedAt }: LifecycleStep): string {
 }
 
 /** The documented shape of `mcli describe run -o json`. */
-export function descriptionAsJson(
-  run: RunDetails,
-  waiting: QueuePosition | undefined,
-): Record<string, unknown> {
+export function descriptionAsJson(run: RunDetails, parts: DescriptionParts): Record<string, unknown> {
+  const { waiting, reports } = parts;
   const { scheduling, input, resources, lifecycle, createdAt, startedAt, endedAt } = run;
   return {
     name: run.name,
@@ -133,6 +162,8 @@ export function descriptionAsJson(
       startedAt: step.startedAt.toISOString(),
       endedAt: step.endedAt?.toISOString() ?? null,
     })),
+    progress: progressAsJson(progressOf(reports), endOf(run, parts)),
+    usage: reports.filter(hasUsage).map(usageAsJson),
     metadata: input.spec.metadata,
     submittedYaml: input.submittedYaml,
   };

@@ -1,4 +1,4 @@
-/** `mcli describe run`: what it is, what happened to it, what was submitted; and where it waits, if anybody can tell. */
+/** `mcli describe run`: what it is, what happened to it, how far it is, what was submitted; and where it waits, if anybody can tell. */
 import { stringify } from 'yaml';
 import type { CliContext } from '../../context.ts';
 import { EXIT } from '../../errors.ts';
@@ -26,8 +26,10 @@ export async function describeRun(
     run.status === 'QUEUED' && run.resources
       ? await mcli.runs.queuePosition(run.name, run.resources.cluster)
       : undefined;
-  if (flags.output === 'json') context.print(JSON.stringify(descriptionAsJson(run, waiting), null, 2));
-  else if (flags.output === 'yaml') context.print(stringify(descriptionAsJson(run, waiting)).trimEnd());
-  else context.print(renderDescription(run, { yaml: flags.yaml, waiting }));
+  const live = run.closed ? undefined : (await mcli.runs.reports([run.name])).get(run.name);
+  const parts = { waiting, reports: live ?? run.reports, live: live !== undefined };
+  if (flags.output === 'json') context.print(JSON.stringify(descriptionAsJson(run, parts), null, 2));
+  else if (flags.output === 'yaml') context.print(stringify(descriptionAsJson(run, parts)).trimEnd());
+  else context.print(renderDescription(run, { ...parts, yaml: flags.yaml }, Date.now()));
   return EXIT.ok;
 }
