@@ -102,7 +102,9 @@ function addLogs(program: Command, context: CliContext, dispatch: Dispatch): voi
     .addOption(
       new Option('--first-exception', 'the first traceback of Python alone').conflicts(['follow', 'tail']),
     )
-    .addOption(new Option('--error').implies({ firstException: true }).conflicts(['follow', 'tail']).hideHelp())
+    .addOption(
+      new Option('--error').implies({ firstException: true }).conflicts(['follow', 'tail']).hideHelp(),
+    )
     .action((run: string | undefined, flags: import('./commands/logs.ts').LogsFlags) =>
       dispatch(async () => (await import('./commands/logs.ts')).logs(context, run, flags)),
     );

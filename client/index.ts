@@ -16,6 +16,7 @@ export {
   ServerUnreachable,
 } from './errors.ts';
 export type { Heartbeat } from './heartbeats.ts';
+export { firstException } from './first-exception.ts';
 export { Logs } from './logs.ts';
 export type { LogChunk, LogSelection } from './logs.ts';
 export { Runs } from './runs.ts';

@@ -7,7 +7,7 @@ import { JetStreamApiCodes, JetStreamApiError } from '@nats-io/jetstream';
 import type { Consumer, JsMsg } from '@nats-io/jetstream';
 import { decodeLogEntries, LOG_HEADERS } from '../core/log-entries.ts';
 import type { LogEntry } from '../core/log-entries.ts';
-import { LOG_STREAM, parseLogSubject } from '../core/naming.ts';
+import { LOG_STREAM, logSubject, parseLogSubject } from '../core/naming.ts';
 import type { RankRef } from '../core/naming.ts';
 import type { Connections } from './connection.ts';
 import { lastLines } from './last-lines.ts';
@@ -24,6 +24,8 @@ export interface LogSelection {
   /** Of what is stored, only the last lines. */
   readonly tail?: number;
 }
+
+type FailedSelection = Pick<LogSelection, 'run' | 'ranks'> & { readonly resumption: number };
 
 export interface FollowOptions {
   /** Resolves when the run has ended: what is stored by then is the rest. */
@@ -62,6 +64,20 @@ export class Logs {
       const last = ended.then(() => patiently(() => this.lastSequence(part), signal));
       return this.messages(part, { after, last, signal });
     });
+  }
+
+  /** Which rank of a resumption ended first with an exit code other than 0; `undefined` where none did. */
+  async firstFailedRank({ run, resumption, ranks }: FailedSelection): Promise<number | undefined> {
+    const manager = await (await this.connections.logs()).jetstreamManager(false);
+    const ends = await Promise.all(
+      Array.from({ length: ranks }, async (_, rank) => {
+        const last_by_subj = logSubject({ run, resumption, rank });
+        const message = await manager.streams.getMessage(LOG_STREAM, { last_by_subj });
+        const failed = /^exit [^0]/.test(message?.header.get(LOG_HEADERS.end) ?? '');
+        return failed && message ? { rank, at: message.seq } : undefined;
+      }),
+    );
+    return ends.filter((end) => end !== undefined).sort((a, b) => a.at - b.at)[0]?.rank;
   }
 
   private stored(selection: LogSelection, upTo: number, signal?: AbortSignal): AsyncGenerator<LogChunk> {

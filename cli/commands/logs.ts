@@ -1,5 +1,6 @@
 /** `mcli logs`: what a run has printed, during and after. */
-import type { LogSelection } from '../../client/index.ts';
+import type { LogSelection, RunDetails } from '../../client/index.ts';
+import { firstException } from '../../client/first-exception.ts';
 import { isTerminal } from '../../core/run-status.ts';
 import type { CliContext, Mcli } from '../context.ts';
 import { CliError, EXIT } from '../errors.ts';
@@ -11,47 +12,110 @@ export interface LogsFlags {
   readonly tail?: number;
   readonly timestamps?: boolean;
   readonly resumption?: number;
+  readonly prev?: boolean;
   readonly nodeRank?: number;
+  readonly node?: number;
+  readonly rank?: number;
+  readonly failed?: boolean;
+  readonly firstException?: boolean;
 }
 
 export async function logs(context: CliContext, name: string | undefined, flags: LogsFlags): Promise<number> {
   const mcli = await context.mcli();
   const run = name ?? (await latestRun(mcli));
   if (name === undefined) context.say(`i No run name provided. Displaying log of latest run: ${run}`);
+  if (flags.rank !== undefined) context.say('! --rank is deprecated. Use --node-rank.');
   const details = await mcli.runs.describe(run);
-  const resumption = flags.resumption ?? details.resumption;
-  if (resumption < 0 || resumption > details.resumption) {
-    throw new CliError({
-      message: `Run ${run} has no resumption ${resumption}`,
-      why: `it has ${details.resumption + 1}, counted from 0`,
-      fix: `Ask for --resumption 0 to ${details.resumption}.`,
-    });
-  }
-  const waiting =
-    details.status === 'PENDING' || details.status === 'QUEUED' || details.status === 'STARTING';
-  if (waiting && resumption === details.resumption && !flags.follow) {
-    throw new CliError({
-      message: `Run ${run} has not started yet, so there are no logs`,
-      why: `its status is ${details.status}`,
-      fix: `Wait for it: mcli logs ${run} --follow`,
-    });
+  const resumption = chosenResumption(details, flags);
+  const isNewest = resumption === details.resumption;
+  if (isNewest && !flags.follow) refuseBeforeStart(details);
+  if (isNewest && details.reason === 'FailedPull') {
+    context.say(
+      `i The image of ${run} could not be pulled, so there may be no logs. See: mcli describe run ${run}`,
+    );
   }
   const ranks = details.resources?.nodes ?? 1;
+  const rank = await chosenRank(mcli, { run, resumption, ranks }, flags);
   const selection: LogSelection = {
     run,
     ranks,
     // Following means the run, whatever becomes of it; a resumption that was asked for stands alone.
-    ...(flags.follow && flags.resumption === undefined ? {} : { resumption }),
-    ...(flags.nodeRank === undefined ? {} : { rank: flags.nodeRank }),
-    ...(flags.tail === undefined ? {} : { tail: flags.tail }),
+    ...(flags.follow && flags.resumption === undefined && !flags.prev ? {} : { resumption }),
+    ...(rank !== undefined && { rank }),
+    ...(flags.tail !== undefined && { tail: flags.tail }),
   };
   const writer = new LogWriter(context.terminal.stdout, {
     timestamps: flags.timestamps ?? false,
-    ranks: ranks > 1 && flags.nodeRank === undefined,
+    ranks: ranks > 1 && rank === undefined,
   });
   if (flags.follow) await follow(mcli, selection, writer);
+  else if (flags.firstException) await showFirstException(context, mcli, selection, writer);
   else for await (const chunk of mcli.logs.read(selection)) await writer.write(chunk);
   return EXIT.ok;
+}
+
+function chosenResumption({ name, resumption: newest }: RunDetails, { resumption, prev }: LogsFlags): number {
+  const chosen = prev ? newest - 1 : (resumption ?? newest);
+  if (chosen >= 0 && chosen <= newest) return chosen;
+  throw new CliError(
+    prev
+      ? {
+          message: `Run ${name} has no resumption before the last`,
+          why: 'it has been executed only once',
+          fix: `Leave --prev out: mcli logs ${name}`,
+        }
+      : {
+          message: `Run ${name} has no resumption ${chosen}`,
+          why: `it has ${newest + 1}, counted from 0`,
+          fix: `Ask for --resumption 0 to ${newest}.`,
+        },
+  );
+}
+
+function refuseBeforeStart({ name, status, resumption }: RunDetails): void {
+  if (status !== 'PENDING' && status !== 'QUEUED' && status !== 'STARTING') return;
+  throw new CliError({
+    message: `Run ${name} has not started${resumption > 0 ? ' again' : ''} yet, so there are no logs`,
+    why: `its status is ${status}`,
+    fix: `Wait for it: mcli logs ${name} --follow${resumption > 0 ? `. Its last execution: mcli logs ${name} --prev` : ''}`,
+  });
+}
+
+async function chosenRank(
+  mcli: Mcli,
+  { run, resumption, ranks }: { readonly run: string; readonly resumption: number; readonly ranks: number },
+  flags: LogsFlags,
+): Promise<number | undefined> {
+  const rank = flags.nodeRank ?? flags.node ?? flags.rank;
+  if (rank !== undefined && rank >= ranks) {
+    throw new CliError({
+      message: `Run ${run} has no rank ${rank}`,
+      why: `it has ${ranks}, one for each node, counted from 0`,
+      fix: `Ask for --node-rank 0 to ${ranks - 1}.`,
+    });
+  }
+  if (!flags.failed) return rank;
+  const failed = await mcli.logs.firstFailedRank({ run, resumption, ranks });
+  if (failed !== undefined) return failed;
+  throw new CliError({
+    message: `No rank of run ${run} has failed in resumption ${resumption}`,
+    why: 'none ended by itself with an exit code other than 0',
+    fix: `See all of them: mcli logs ${run} --resumption ${resumption}`,
+  });
+}
+
+async function showFirstException(
+  context: CliContext,
+  mcli: Mcli,
+  selection: LogSelection,
+  writer: LogWriter,
+): Promise<void> {
+  let found = false;
+  for await (const chunk of firstException(mcli.logs.read(selection))) {
+    found = true;
+    await writer.write(chunk);
+  }
+  if (!found) context.say(`i There is no Python exception in the log of ${selection.run}.`);
 }
 
 /** Replays what is there, then goes on until the run has ended or somebody presses Ctrl-C. */

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { LogStream } from '../../activities/log-stream.ts';
 import { createLogStream } from '../../activities/log-stream.ts';
 import { Connections } from '../../client/connection.ts';
+import { firstException } from '../../client/first-exception.ts';
 import { Logs } from '../../client/logs.ts';
 import type { LogChunk, LogSelection } from '../../client/logs.ts';
 import type { LogEntry } from '../../core/log-entries.ts';
@@ -118,6 +119,39 @@ describe('reading a log', () => {
     expect(await read({ run, ranks: 2, tail: 2 })).toBe('a3\nb4\n');
     expect(await read({ run, ranks: 1, rank: 0, tail: 2 })).toBe(`${'x'.repeat(32_768)}y\na3\n`);
     expect(await read({ run, ranks: 2, tail: 0 })).toBe('');
+  });
+});
+
+describe('looking for what failed', () => {
+  it('knows the rank that ended first with an error', async () => {
+    const run = aRun();
+    const which = { run, resumption: 0, ranks: 4 };
+    await write(refOf(run, 0), [line('fine')], 'exit 0');
+    await write(refOf(run, 1), [line('open')]);
+    expect(await aClient().firstFailedRank(which)).toBeUndefined();
+    await write(refOf(run, 2), [line('first')], 'exit 1');
+    await write(refOf(run, 3), [line('second')], 'exit 134');
+    expect(await aClient().firstFailedRank(which)).toBe(2);
+  });
+
+  it('finds the first traceback of all ranks, without what others printed meanwhile', async () => {
+    const run = aRun();
+    const traceback = (rank: number, atMs: number): LogEntry[] => [
+      line(`[rank${rank}]: Traceback (most recent call last):`, atMs),
+      line(`[rank${rank}]:   File "train.py", line 3, in <module>`, atMs + 2),
+      line(`[rank${rank}]: ValueError: loss is nan`, atMs + 4),
+      line(`[rank${rank}]: and more`, atMs + 6),
+    ];
+    await write(refOf(run, 0), [line('step 1', 1), ...traceback(0, 20)]);
+    await write(refOf(run, 1), [line('step 1', 2), ...traceback(1, 10)]);
+    let text = '';
+    for await (const chunk of firstException(aClient().read({ run, ranks: 2 }))) text += textOf(chunk);
+    expect(text.split('\n')).toEqual([
+      '[rank1]: Traceback (most recent call last):',
+      '[rank1]:   File "train.py", line 3, in <module>',
+      '[rank1]: ValueError: loss is nan',
+      '',
+    ]);
   });
 });
 
