@@ -184,13 +184,15 @@ export class SecretInput {
     for (const event of ['SIGINT', 'close']) prompt.once(event, () => left.abort());
     if (!echo) stderr.write(words);
     try {
-      return await prompt.question(echo ? words : '', { signal: left.signal });
+      const answer = await prompt.question(echo ? words : '', { signal: left.signal });
+      if (!echo) stderr.write('\n');
+      return answer;
     } catch (error) {
       if (!left.signal.aborted) throw error;
+      stderr.write('\n');
       throw new CliError({ message: 'Exiting with Keyboard Interrupt' }, EXIT.detached);
     } finally {
       prompt.close();
-      if (!echo || left.signal.aborted) stderr.write('\n');
     }
   }
 }

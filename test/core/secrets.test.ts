@@ -1,0 +1,301 @@
+import { describe, expect, it } from 'vitest';
+import {
+  mountPathFault,
+  nodeKey,
+  parseStoredSecret,
+  secretKey,
+  secretNameFault,
+  secretNameStem,
+  summaryOf,
+} from '../../core/secret.ts';
+import type { Secret, SecretContent } from '../../core/secret.ts';
+import { deliverSecrets, describeSecret, secretBytes, secretTexts } from '../../core/secret-delivery.ts';
+import { registryCredentials, registryHost, registryOfImage } from '../../core/secret-registry.ts';
+import { newIdentityText, parseIdentities, seal, unseal } from '../../core/secret-seal.ts';
+
+const base64 = (text: string): string => Buffer.from(text).toString('base64');
+const named = (name: string, content: SecretContent): Secret => ({ name, content });
+const variable = (key: string, value: string, name = key.toLowerCase()): Secret =>
+  named(name, { type: 'environment', key, value });
+
+/** Delivery in a form that shows at a glance. */
+function delivered(secrets: readonly Secret[], own: Record<string, string> = {}) {
+  const { environment, folders, notices } = deliverSecrets(secrets, own);
+  const files = folders.flatMap(({ mountPath, files: inside }) =>
+    inside.map(({ name, mode, bytes }) => [
+      `${mountPath}/${name}`,
+      mode.toString(8),
+      Buffer.from(bytes).toString(),
+    ]),
+  );
+  return { environment, files, notices };
+}
+
+describe('each type brings what its users expect', () => {
+  const folder = { mountPath: '/secrets/n' };
+  it.each<[SecretContent, Record<string, string>, string[][]]>([
+    [{ type: 'environment', key: 'KEY', value: 'v w' }, { KEY: 'v w' }, []],
+    [
+      { type: 'mounted', mountPath: '/data//x/', fileBase64: base64('text') },
+      { SECRET_PATH_N: '/data/x/secret' },
+      [['/data/x/secret', '644', 'text']],
+    ],
+    [
+      { type: 'ssh', ...folder, fileBase64: base64('key') },
+      { SECRET_PATH_N: '/secrets/n/secret' },
+      [['/secrets/n/secret', '400', 'key']],
+    ],
+    [
+      { type: 'git', ...folder, fileBase64: base64('key') },
+      {
+        SECRET_PATH_N: '/secrets/n/secret',
+        GIT_SSH_COMMAND: 'ssh -o StrictHostKeyChecking=no -i /secrets/n/secret',
+      },
+      [['/secrets/n/secret', '400', 'key']],
+    ],
+    [
+      { type: 'sftp', ...folder, fileBase64: base64('key'), knownHosts: 'host ssh-rsa A\n' },
+      {
+        COMPOSER_SFTP_KEY_FILE: '/secrets/n/secret',
+        COMPOSER_SFTP_KNOWN_HOSTS_FILE: '/secrets/n/composer_sftp_known_hosts',
+      },
+      [
+        ['/secrets/n/secret', '400', 'key'],
+        ['/secrets/n/composer_sftp_known_hosts', '644', 'host ssh-rsa A\n'],
+      ],
+    ],
+    [
+      { type: 's3', ...folder, config: '[default]\n', credentials: '[work]\n', profile: 'work' },
+      {
+        AWS_CONFIG_FILE: '/secrets/n/config',
+        AWS_SHARED_CREDENTIALS_FILE: '/secrets/n/credentials',
+        AWS_PROFILE: 'work',
+      },
+      [
+        ['/secrets/n/config', '644', '[default]\n'],
+        ['/secrets/n/credentials', '644', '[work]\n'],
+      ],
+    ],
+    [
+      { type: 'gcp', ...folder, fileBase64: base64('{}') },
+      { GOOGLE_APPLICATION_CREDENTIALS: '/secrets/n/secret' },
+      [['/secrets/n/secret', '644', '{}']],
+    ],
+    [
+      { type: 'oci', ...folder, config: '[DEFAULT]\nkey_file = ~/.oci/k.pem\nuser=u\n', keyFile: 'pem' },
+      {
+        OCI_CONFIG_FILE: '/secrets/n/config',
+        OCI_CLI_CONFIG_FILE: '/secrets/n/config',
+        OCI_CLI_KEY_FILE: '/secrets/n/key_file',
+      },
+      [
+        ['/secrets/n/config', '400', '[DEFAULT]\nkey_file =/secrets/n/key_file\nuser=u\n'],
+        ['/secrets/n/key_file', '400', 'pem'],
+      ],
+    ],
+    [
+      { type: 'databricks', host: 'https://h', token: 't' },
+      { DATABRICKS_HOST: 'https://h', DATABRICKS_TOKEN: 't' },
+      [],
+    ],
+    [{ type: 'hugging_face', token: 'hf_x' }, { HF_TOKEN: 'hf_x', HUGGING_FACE_HUB_TOKEN: 'hf_x' }, []],
+    [{ type: 'wandb', apiKey: 'k' }, { WANDB_API_KEY: 'k' }, []],
+    [{ type: 'docker_registry', server: 'ghcr.io', username: 'u', password: 'p' }, {}, []],
+  ])('%o', (content, environment, files) => {
+    expect(delivered([named('n', content)])).toEqual({ environment, files, notices: [] });
+    expect(describeSecret(named('n', content)).variables).toEqual(Object.keys(environment));
+  });
+
+  it('names the variable of a file after the secret', () => {
+    const secret = named('my-key.v2', { type: 'mounted', mountPath: '/m', fileBase64: '' });
+    expect(describeSecret(secret)).toEqual({ variables: ['SECRET_PATH_MY_KEY_V2'], mountPath: '/m' });
+  });
+});
+
+describe('of two values for one variable', () => {
+  it("the run file's wins, and the log says so", () => {
+    expect(delivered([variable('A', 'secret'), variable('B', 'b')], { A: 'own' })).toEqual({
+      environment: { B: 'b' },
+      files: [],
+      notices: ['env_variables sets A: the value of secret a is not used.'],
+    });
+  });
+
+  it('the first secret by name wins, whatever the order of the list, and the log says so', () => {
+    const [first, second] = [variable('A', '1', 'one'), variable('A', '2', 'two')];
+    for (const order of [
+      [first, second],
+      [second, first],
+    ]) {
+      expect(delivered(order)).toEqual({
+        environment: { A: '1' },
+        files: [],
+        notices: ['A of secret two is left out: another secret sets it already.'],
+      });
+    }
+  });
+
+  it('the same holds for folders, of which none may be inside another', () => {
+    const at = (name: string, mountPath: string): Secret =>
+      named(name, { type: 'mounted', mountPath, fileBase64: base64(name) });
+    const { files, notices } = delivered([at('a', '/m'), at('b', '/m/deep'), at('c', '/more')]);
+    expect(files.map(([path]) => path)).toEqual(['/m/secret', '/more/secret']);
+    expect(notices).toEqual(['Secret b is left out: another secret is mounted at /m already.']);
+  });
+});
+
+describe('what has to be masked', () => {
+  it.each<[string, SecretContent, readonly string[]]>([
+    ['a variable', { type: 'environment', key: 'K', value: 'value' }, ['value']],
+    [
+      'a password, not the user name',
+      { type: 'docker_registry', server: 'r', username: 'user', password: 'pass' },
+      ['pass'],
+    ],
+    [
+      'the secrets of a credentials file, not its headings',
+      { type: 's3', mountPath: '/m', credentials: '[default]\naws_secret_access_key = abc\nregion=eu\n' },
+      ['abc'],
+    ],
+    [
+      'a JSON file, and the secrets in it alone',
+      {
+        type: 'gcp',
+        mountPath: '/m',
+        fileBase64: base64('{"type": "t", "private_key": "a\\nb", "nested": [{"token": "c"}]}'),
+      },
+      ['{"type": "t", "private_key": "a\\nb", "nested": [{"token": "c"}]}', 'a\nb', 'c'],
+    ],
+    ['a binary file in base64', { type: 'mounted', mountPath: '/m', fileBase64: '/////w==' }, ['/////w==']],
+  ])('%s', (_, content, texts) => {
+    expect(secretTexts(named('n', content))).toEqual(texts);
+  });
+});
+
+describe('the registry of an image decides which log-in it gets', () => {
+  it.each([
+    ['bash', 'docker.io'],
+    ['library/bash:5', 'docker.io'],
+    ['user/image', 'docker.io'],
+    ['docker.io/user/image', 'docker.io'],
+    ['index.docker.io/user/image', 'docker.io'],
+    ['registry-1.docker.io/user/image', 'docker.io'],
+    ['ghcr.io/org/image:1', 'ghcr.io'],
+    ['localhost/image', 'localhost'],
+    ['localhost:5000/image', 'localhost:5000'],
+    ['Registry.Example:5000/a/b@sha256:0', 'registry.example:5000'],
+    ['[::1]:5000/image', '[::1]:5000'],
+  ])('%s comes from %s', (image, registry) => {
+    expect(registryOfImage(image)).toBe(registry);
+  });
+
+  it.each([
+    ['https://index.docker.io/v1/', 'docker.io'],
+    ['hub.docker.com', 'docker.io'],
+    ['HTTPS://GHCR.io/', 'ghcr.io'],
+    ['http://registry.example:5000/v2/', 'registry.example:5000'],
+  ])('%s means %s', (server, host) => {
+    expect(registryHost(server)).toBe(host);
+  });
+
+  it('takes the port seriously', () => {
+    const login = (server: string): SecretContent => ({
+      type: 'docker_registry',
+      server,
+      username: server,
+      password: 'p',
+    });
+    const secrets = [
+      named('a', login('r.example:5000')),
+      named('b', login('r.example')),
+      named('c', login('docker.io')),
+    ];
+    const of = (image: string) => registryCredentials(image, secrets)?.secret;
+    expect(of('r.example:5000/x')).toBe('a');
+    expect(of('r.example/x')).toBe('b');
+    expect(of('r.example:5001/x')).toBeUndefined();
+    expect(of('x')).toBe('c');
+  });
+});
+
+describe('names', () => {
+  it.each([
+    ['a', undefined],
+    ['my-key.v2', undefined],
+    ['', 'it is empty'],
+    ['A', 'only lower-case'],
+    ['a_b', 'only lower-case'],
+    ['-a', 'begin and end'],
+    ['a.', 'begin and end'],
+    ['a'.repeat(254), '254 characters'],
+  ])('%j: %s', (name, fault) => {
+    if (fault === undefined) expect(secretNameFault(name)).toBeUndefined();
+    else expect(secretNameFault(name)).toContain(fault);
+  });
+
+  it('are made up so that they are good', () => {
+    for (const text of ['API_KEY', '__', 'Größe', '.hidden', 'x'.repeat(400), 'id_ed25519']) {
+      expect(secretNameFault(`${secretNameStem(text)}-0000`)).toBeUndefined();
+    }
+  });
+
+  it('of users and secrets never collide as keys of the store', () => {
+    const texts = ['a', 'a.b', 'a=b', 'a=2Eb', 'a*', '>', 'ä', ' '];
+    const keys = texts.flatMap((user) => texts.map((name) => secretKey(user, name)));
+    expect(new Set(keys).size).toBe(texts.length ** 2);
+    for (const key of keys) expect(key).toMatch(/^[\w=-]+\.[\w=-]+$/);
+    expect(nodeKey('r1z1', 'node-0')).toBe('r1z1.node-0');
+  });
+});
+
+describe('folders in the container', () => {
+  it.each(['relative', '/', '//', '/a/../proc', '/proc', '/dev/shm/x', '/mnt/config', '/a:b'])(
+    'refuses %s',
+    (path) => {
+      expect(mountPathFault(path)).toBeDefined();
+    },
+  );
+
+  it.each(['/secrets/x', '/root/.aws', '/mnt/mine', '/processes'])('takes %s', (path) => {
+    expect(mountPathFault(path)).toBeUndefined();
+  });
+});
+
+describe('sealing', () => {
+  it('opens with any of the keys it was sealed to, and with no other', async () => {
+    const [a, b, other] = await Promise.all([1, 2, 3].map(() => newIdentityText(new Date(0))));
+    const [first, second, third] = [a, b, other].map((key) => parseIdentities(key?.text ?? ''));
+    const sealed = await seal('value', [a?.recipient ?? '', b?.recipient ?? '']);
+    expect(sealed).not.toContain(base64('value').slice(0, 6));
+    expect(await unseal(sealed, first ?? [])).toBe('value');
+    expect(await unseal(sealed, [...(third ?? []), ...(second ?? [])])).toBe('value');
+    await expect(unseal(sealed, third ?? [])).rejects.toThrow('no identity matched');
+    const damaged = Buffer.from(sealed, 'base64');
+    damaged[damaged.length - 1] = (damaged.at(-1) ?? 0) ^ 1;
+    await expect(unseal(damaged.toString('base64'), first ?? [])).rejects.toThrow();
+  });
+
+  it('never shows a line of a key file that is none', () => {
+    expect(() => parseIdentities('# ok\nAGE-SECRET-KEY-1TYPO\n')).toThrow(/^line 2 is not an age identity$/);
+  });
+});
+
+it('counts the bytes of a file, not those of its base64', () => {
+  expect(secretBytes({ type: 'gcp', mountPath: '', fileBase64: base64('x'.repeat(300)) })).toBe(303);
+});
+
+it('refuses entries of the store that are not secrets', () => {
+  const good = {
+    name: 'n',
+    user: 'u',
+    type: 'wandb',
+    createdAt: '',
+    variables: [],
+    recipients: [],
+    sealed: '',
+  };
+  expect(summaryOf(parseStoredSecret(JSON.stringify(good)))).not.toHaveProperty('sealed');
+  for (const bad of [{}, { ...good, type: 'new' }, { ...good, recipients: 'x' }, { ...good, sealed: 1 }]) {
+    expect(() => parseStoredSecret(JSON.stringify(bad))).toThrow('not a secret of mcli');
+  }
+});
