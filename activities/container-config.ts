@@ -14,6 +14,7 @@ import { dockerLogOptions } from './container-logs.ts';
 import { ENTRY_COMMAND, entryFiles } from './container-entry.ts';
 import type { RankExecution } from './contract.ts';
 import type { ContainerConfig, ContainerFile } from './docker.ts';
+import { ASKPASS_FILE, GIT_ASKPASS } from './git-askpass.ts';
 
 /** What a node does with every container. */
 export interface NodeSettings {
@@ -172,6 +173,7 @@ function containerEnvironment(
   return {
     ...(settings.caBundle !== undefined &&
       Object.fromEntries(CA_VARIABLES.map((name) => [name, CA_BUNDLE_PATH]))),
+    ...GIT_ASKPASS,
     ...settings.containerEnv,
     RUN_NAME: input.run,
     COMPOSER_RUN_NAME: input.run,
@@ -232,6 +234,7 @@ function configFiles(spec: RunSpec, settings: NodeSettings): ContainerFile[] {
     { path: PARAMETERS_PATH, content: spec.parametersYaml },
     { path: RUN_CONFIG_PATH, content: runConfigYaml(spec) },
     { path: COMMAND_PATH, content: `${spec.command}\n` },
+    ASKPASS_FILE,
     ...(settings.caBundle === undefined ? [] : [{ path: CA_BUNDLE_PATH, content: settings.caBundle }]),
   ];
 }

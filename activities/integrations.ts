@@ -7,18 +7,26 @@ import type {
   GitRepoIntegration,
   Integration,
   PipPackagesIntegration,
+  TrackerIntegration,
 } from '../core/run-spec.ts';
-import { quoteForShell, splitShellWords } from './shell.ts';
+import { expandingWord, quoteForShell, splitShellWords } from '../core/shell-words.ts';
 
 type Installing = GitRepoIntegration | PipPackagesIntegration | AptPackagesIntegration;
 
 interface Step {
-  /** Counted from 1 over the integrations that install something. */
-  readonly integration: number;
-  readonly type: Installing['type'];
   readonly commands: readonly string[];
   /** What the user reads when one of the commands fails. */
   readonly failure: string;
+  /** A command that may say in the log, after the failure, what would help. */
+  readonly advice?: string;
+}
+
+/** A step in its place. */
+interface PlacedStep extends Step {
+  /** Place of its integration in the run file, from 1. */
+  readonly integration: number;
+  readonly type: Installing['type'];
+  readonly exitCode: number;
 }
 
 /** Exit codes from here on name a step; those below are a shell's own, those from 128 are signals. */
@@ -34,12 +42,11 @@ export interface IntegrationPlan {
 
 /** @throws RangeError when `pip_install` is not something that a shell could split into words. */
 export function planIntegrations(integrations: readonly Integration[]): IntegrationPlan {
-  const installing = integrations.filter(installs);
-  const steps = installing.flatMap((integration, index) => stepsOf(integration, index + 1));
+  const steps = placedSteps(integrations);
   return {
-    script: steps.length === 0 ? undefined : script(steps, installing),
+    script: steps.length === 0 ? undefined : script(integrations, steps),
     describeFailure(exitCode) {
-      const step = steps.find((_, index) => stepCode(index) === exitCode);
+      const step = steps.find((each) => each.exitCode === exitCode);
       if (step) return `Integration ${step.integration} (${step.type}) failed: ${step.failure}`;
       if (exitCode > 128) return `The integrations were ended by signal ${exitCode - 128}.`;
       return `The integrations failed with exit code ${exitCode}.`;
@@ -47,62 +54,94 @@ export function planIntegrations(integrations: readonly Integration[]): Integrat
   };
 }
 
-function installs(integration: Integration): integration is Installing {
-  return ['git_repo', 'pip_packages', 'apt_packages'].includes(integration.type);
+function placedSteps(integrations: readonly Integration[]): PlacedStep[] {
+  const all = integrations.flatMap((integration, index) =>
+    isTracker(integration)
+      ? []
+      : stepsOf(integration).map((step) => ({ ...step, integration: index + 1, type: integration.type })),
+  );
+  return all.map((step, index) => ({ ...step, exitCode: Math.min(FIRST_STEP_CODE + index, LAST_STEP_CODE) }));
 }
 
-function stepsOf(integration: Installing, number: number): Step[] {
-  const step = (failure: string, ...commands: string[]): Step => ({
-    integration: number,
-    type: integration.type,
-    commands,
-    failure,
-  });
-  if (integration.type === 'git_repo') return gitSteps(integration, step);
-  const packages = integration.packages.map(quoteForShell).join(' ');
+function isTracker(integration: Integration): integration is TrackerIntegration {
+  return 'environment' in integration;
+}
+
+function stepsOf(integration: Installing): Step[] {
+  if (integration.type === 'git_repo') return gitSteps(integration);
   if (integration.type === 'pip_packages') {
+    const words = integration.packages.map(pipWords).join(' ');
     const upgrade = integration.upgrade ? '--upgrade ' : '';
     const failure = `Failed to pip install packages: ${integration.packages.join(' ')}`;
-    return [step(failure, `pip install ${upgrade}${packages}`)];
+    return [{ commands: [`pip install ${upgrade}${words}`], failure }];
   }
+  const packages = integration.packages.map(quoteForShell).join(' ');
   const failure = `Failed to apt install packages: ${integration.packages.join(' ')}`;
-  return [step(failure, 'apt-get update -y', `apt-get install -y ${packages}`)];
+  return [{ commands: ['apt-get update -y', `apt-get install -y ${packages}`], failure }];
 }
 
-function gitSteps(repo: GitRepoIntegration, step: (failure: string, ...commands: string[]) => Step): Step[] {
+/** A requirement is one word, whatever is in it: `a @ https://…`, `a>=1; python_version < "3.12"`. */
+function pipWords(text: string): string {
+  return text.startsWith('-') ? splitShellWords(text).join(' ') : expandingWord(text);
+}
+
+function gitSteps(repo: GitRepoIntegration): Step[] {
   const path = quoteForShell(repo.path ?? repositoryName(repo.gitRepo));
+  const url = repositoryUrl(repo);
   const clone = ['git clone'];
   if (repo.recursive) clone.push('--recursive');
-  if (repo.gitBranch !== undefined) clone.push(`-b ${quoteForShell(repo.gitBranch)}`);
-  clone.push('--', quoteForShell(repositoryUrl(repo)), path);
+  // The commit wins: the branch that it was made on may be gone.
+  if (repo.gitBranch !== undefined && repo.gitCommit === undefined) {
+    clone.push(`-b ${quoteForShell(repo.gitBranch)}`);
+  }
+  clone.push('--', quoteForShell(url), path);
 
   const commands = [clone.join(' ')];
   if (repo.gitCommit !== undefined) {
     commands.push(`git -C ${path} checkout ${quoteForShell(repo.gitCommit)}`);
     if (repo.recursive) commands.push(`git -C ${path} submodule update --init --recursive`);
   }
-  const steps = [step(`Unable to clone git repo: ${repo.gitRepo}`, ...commands)];
+  const failure = `Unable to clone git repo: ${repo.gitRepo}`;
+  const steps: Step[] = [{ commands, failure, ...(isSsh(url) && { advice: 'advise_git_ssh' }) }];
   if (repo.pipInstall !== undefined) {
     const words = splitShellWords(repo.pipInstall).join(' ');
-    const failure = `Unable to install the repo with: pip install ${repo.pipInstall}`;
-    // In a subshell: the next integration and the command start in the image's working directory.
-    steps.push(step(failure, `(cd ${path} && pip install ${words})`));
+    steps.push({
+      // In a subshell: the next integration and the command start in the image's working directory.
+      commands: [`(cd ${path} && pip install ${words})`],
+      failure: `Unable to install the repo with: pip install ${repo.pipInstall}`,
+    });
   }
   return steps;
 }
 
+/** `host:path` has no place for a port: with one, ssh needs a whole URL. */
 function repositoryUrl({ gitRepo, host, sshClone }: GitRepoIntegration): string {
   if (gitRepo.includes('://') || /^[\w.-]+@/.test(gitRepo)) return gitRepo;
-  return sshClone ? `git@${host}:${gitRepo}.git` : `https://${host}/${gitRepo}.git`;
+  const path = `${withoutEnding(gitRepo)}.git`;
+  if (!sshClone) return `https://${host}/${path}`;
+  return /:\d+$/.test(host) ? `ssh://git@${host}/${path}` : `git@${host}:${path}`;
+}
+
+function isSsh(url: string): boolean {
+  return url.startsWith('ssh://') || !url.includes('://');
 }
 
 function repositoryName(gitRepo: string): string {
-  const last = gitRepo.replace(/\/+$/, '').split(/[/:]/).at(-1) ?? gitRepo;
-  return last.replace(/\.git$/, '');
+  return withoutEnding(gitRepo).split(/[/:]/).at(-1) ?? gitRepo;
+}
+
+function withoutEnding(gitRepo: string): string {
+  return gitRepo.replace(/\/+$/, '').replace(/\.git$/, '');
 }
 
 const PROLOGUE = `
-export GIT_SSH_COMMAND="\${GIT_SSH_COMMAND:-ssh -o StrictHostKeyChecking=no}"
+plain_ssh='ssh -o StrictHostKeyChecking=no'
+export GIT_SSH_COMMAND="\${GIT_SSH_COMMAND:-$plain_ssh}"
+advise_git_ssh() {
+  if [ "$GIT_SSH_COMMAND" = "$plain_ssh" ]; then
+    echo '[mcli] There is no git-ssh secret. If the repository is private: mcli create secret git-ssh KEYFILE' >&2
+  fi
+}
 # Nobody is there to type a password: a private repository must fail, not wait.
 export GIT_TERMINAL_PROMPT=0
 export DEBIAN_FRONTEND=noninteractive
@@ -110,26 +149,29 @@ export DEBIAN_FRONTEND=noninteractive
 export PIP_BREAK_SYSTEM_PACKAGES="\${PIP_BREAK_SYSTEM_PACKAGES:-1}" PIP_ROOT_USER_ACTION=ignore
 `.trim();
 
-function script(steps: readonly Step[], installing: readonly Installing[]): string {
-  const count = installing.length;
-  const lines = [PROLOGUE];
-  for (const [index, step] of steps.entries()) {
-    const { integration, type, commands } = step;
-    const title = `[mcli] integration ${integration}/${count} (${type})`;
-    if (steps[index - 1]?.integration !== integration) lines.push('SECONDS=0');
-    for (const command of commands) {
-      lines.push(
-        `echo ${quoteForShell(`${title}: ${command}`)}`,
-        `${command} || { echo ${quoteForShell(`${title} failed: ${step.failure}`)} >&2; exit ${stepCode(index)}; }`,
-      );
+function script(integrations: readonly Integration[], steps: readonly PlacedStep[]): string {
+  const lines = integrations.flatMap((integration, index) => {
+    const title = `[mcli] integration ${index + 1}/${integrations.length} (${integration.type})`;
+    if (isTracker(integration)) {
+      return say(`${title}: its environment variables are set`);
     }
-    if (steps[index + 1]?.integration !== integration) {
-      lines.push(`echo ${quoteForShell(`${title}: done in`)} "$SECONDS s"`);
-    }
-  }
-  return `${lines.join('\n')}\n`;
+    const own = steps.filter((step) => step.integration === index + 1);
+    return [
+      'SECONDS=0',
+      ...own.flatMap((step) => stepLines(title, step)),
+      say(`${title}: done in`, ' "$SECONDS s"'),
+    ];
+  });
+  return `${PROLOGUE}\n${lines.join('\n')}\n`;
 }
 
-function stepCode(index: number): number {
-  return Math.min(FIRST_STEP_CODE + index, LAST_STEP_CODE);
+function stepLines(title: string, { commands, failure, advice, exitCode }: PlacedStep): string[] {
+  const said = `${say(`${title} failed after`, ` "$SECONDS s:" ${quoteForShell(failure)}`)} >&2`;
+  const onFailure = [said, ...(advice === undefined ? [] : [advice]), `exit ${exitCode}`].join('; ');
+  return commands.flatMap((command) => [say(`${title}: ${command}`), `${command} || { ${onFailure}; }`]);
+}
+
+/** @param more words that bash expands. */
+function say(text: string, more = ''): string {
+  return `echo ${quoteForShell(text)}${more}`;
 }

@@ -9,6 +9,7 @@ import {
   unknownField,
   wrongType,
 } from './run-file-fields.ts';
+import { splitShellWords } from './shell-words.ts';
 import { closest } from './suggest.ts';
 
 export function readIntegrations(findings: Findings, field: Field | undefined): readonly Integration[] {
@@ -119,9 +120,9 @@ function readGitRepo(reader: FieldReader, item: Field): Integration | undefined 
   const gitBranch = reader.text('git_branch');
   const gitCommit = reader.text('git_commit');
   const path = reader.text('path');
-  const pipInstall = reader.text('pip_install');
+  const pipInstall = readPipInstall(reader);
   const sshClone = reader.boolean('ssh_clone') ?? true;
-  const host = reader.text('host') ?? 'github.com';
+  const host = readGitHost(reader) ?? 'github.com';
   const recursive = reader.boolean('git_clone_recursive') ?? false;
   if (gitBranch !== undefined && gitCommit !== undefined) {
     reader.findings.warn(
@@ -141,6 +142,39 @@ function readGitRepo(reader: FieldReader, item: Field): Integration | undefined 
     host,
     recursive,
   };
+}
+
+const GIT_HOST = /^(?:[\w.-]+|\[[\da-fA-F:]+\])(?::\d+)?$/;
+
+function readGitHost(reader: FieldReader): string | undefined {
+  const field = reader.get('host');
+  const host = reader.text('host')?.trim();
+  if (field === undefined || host === undefined || GIT_HOST.test(host)) return host;
+  const meant = host
+    .replace(/^[a-z+]+:\/\//, '')
+    .replace(/^[^@/]*@/, '')
+    .replace(/\/.*$/, '');
+  return reader.findings.refuse(field, {
+    message: `${field.path} ${host} is not a host`,
+    why: 'it is a name or an address, and perhaps a port: git.example:8443',
+    ...(GIT_HOST.test(meant) ? { fix: `did you mean ${meant}?` } : {}),
+  });
+}
+
+function readPipInstall(reader: FieldReader): string | undefined {
+  const field = reader.get('pip_install');
+  const words = reader.text('pip_install');
+  if (field === undefined || words === undefined) return undefined;
+  try {
+    splitShellWords(words);
+    return words;
+  } catch (error) {
+    return reader.findings.refuse(field, {
+      message: `${field.path} cannot be split into words`,
+      why: (error as RangeError).message,
+      fix: 'close the quote, or leave it out',
+    });
+  }
 }
 
 function readPackages(reader: FieldReader, item: Field): readonly string[] | undefined {

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { planIntegrations } from '../../activities/integrations.ts';
-import { quoteForShell, splitShellWords } from '../../activities/shell.ts';
+import { quoteForShell, splitShellWords } from '../../core/shell-words.ts';
 import type { GitRepoIntegration, Integration } from '../../core/run-spec.ts';
 
 /** The commands of a script, without what is printed around them. */
@@ -34,13 +34,16 @@ describe('git_repo', () => {
     expect(commands(repo({ sshClone: false, host: 'git.example', gitBranch: 'dev', path: 'a b' }))).toEqual([
       "git clone -b dev -- https://git.example/org/repo.git 'a b'",
     ]);
-    expect(commands(repo({ gitCommit: 'abc123', recursive: true }))).toEqual([
+    expect(commands(repo({ gitCommit: 'abc123', gitBranch: 'gone', recursive: true }))).toEqual([
       'git clone --recursive -- git@github.com:org/repo.git repo',
       'git -C repo checkout abc123',
       'git -C repo submodule update --init --recursive',
     ]);
     expect(commands(repo({ gitRepo: 'https://git.example/x/tool.git' }))).toEqual([
       'git clone -- https://git.example/x/tool.git tool',
+    ]);
+    expect(commands(repo({ gitRepo: 'org/repo.git/', host: 'git.example:2222' }))).toEqual([
+      'git clone -- ssh://git@git.example:2222/org/repo.git repo',
     ]);
   });
 
@@ -66,10 +69,16 @@ it('packages are quoted, so that versions are no redirections', () => {
   expect(
     commands(
       { type: 'pip_packages', packages: ['requests>=2.27.1', 'hub[fast]'], upgrade: true },
+      {
+        type: 'pip_packages',
+        packages: ['a @ https://${X}/a.whl', '--index-url $Y', 'b; c'],
+        upgrade: false,
+      },
       { type: 'apt_packages', packages: ['git', 'libfoo=1.2*'] },
     ),
   ).toEqual([
     "pip install --upgrade 'requests>=2.27.1' 'hub[fast]'",
+    `pip install 'a @ https://'"\${X}"/a.whl --index-url "\${Y}" 'b; c'`,
     'apt-get update -y',
     "apt-get install -y git 'libfoo=1.2*'",
   ]);
@@ -86,9 +95,9 @@ it('the exit code of the script names the integration that failed', () => {
     { type: 'apt_packages', packages: ['x'] },
   ]);
   expect([10, 11, 12, 137, 1].map((code) => plan.describeFailure(code))).toEqual([
-    'Integration 1 (git_repo) failed: Unable to clone git repo: /nowhere',
-    'Integration 1 (git_repo) failed: Unable to install the repo with: pip install .',
-    'Integration 2 (apt_packages) failed: Failed to apt install packages: x',
+    'Integration 2 (git_repo) failed: Unable to clone git repo: /nowhere',
+    'Integration 2 (git_repo) failed: Unable to install the repo with: pip install .',
+    'Integration 3 (apt_packages) failed: Failed to apt install packages: x',
     'The integrations were ended by signal 9.',
     'The integrations failed with exit code 1.',
   ]);
@@ -108,7 +117,7 @@ describe('words for bash', () => {
   });
 
   it('split, are those that bash reads', () => {
-    const text = String.raw`-e ".[a b]" 'c $X' d\ e "" x${'$'}{X}y "$X z" \$X`;
+    const text = String.raw`-e ".[a b]" 'c $X' d\ e "" x${'$'}{X}y "$X z" \$X "\$X\"\n"`;
     expect(wordsOf(splitShellWords(text).join(' '), { X: '1 2' })).toEqual([
       '-e',
       '.[a b]',
@@ -118,6 +127,7 @@ describe('words for bash', () => {
       'x1 2y',
       '1 2 z',
       '$X',
+      String.raw`$X"\n`,
     ]);
   });
 });

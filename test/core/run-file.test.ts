@@ -287,6 +287,16 @@ image: again
       'The file has a control character (U+001B) here',
     ],
     ['a deployment file', `${HEAD}replicas: 1\n`, 'This is a deployment file, not a run file'],
+    [
+      'a quote without its partner for pip',
+      `${HEAD}integrations: [{type: git_repo, git_repo: a/b, pip_install: '-e ".[gpu]'}]\n`,
+      'integrations[0].pip_install cannot be split into words',
+    ],
+    [
+      'an address as host of a repository',
+      `${HEAD}integrations: [{type: git_repo, git_repo: a/b, host: 'https://git.example/'}]\n`,
+      'integrations[0].host https://git.example/ is not a host',
+    ],
     ['command and entrypoint', `${HEAD}entrypoint: x\n`, 'The file has both command and entrypoint'],
     [
       'a name that is too long',

@@ -19,10 +19,10 @@ export function splitShellWords(text: string): string[] {
   let word = '';
   for (const [part, single, double, escaped, plain, stray] of text.matchAll(WORD_PART)) {
     if (stray !== undefined) throw new RangeError(`${stray} has no partner in: ${text}`);
-    if (single !== undefined) word += quoted(single);
-    else if (double !== undefined) word += expanding(double.replaceAll(/\\(["\\$`])/g, '$1'));
-    else if (escaped !== undefined) word += quoted(escaped);
-    else if (plain !== undefined) word += expanding(plain);
+    if (single !== undefined) word += quoteForShell(single);
+    else if (double !== undefined) word += doubleQuoted(double);
+    else if (escaped !== undefined) word += quoteForShell(escaped);
+    else if (plain !== undefined) word += expandingWord(plain);
     else if (part !== '' && word !== '') {
       words.push(word);
       word = '';
@@ -32,12 +32,17 @@ export function splitShellWords(text: string): string[] {
   return words;
 }
 
-function quoted(text: string): string {
-  return text === '' ? "''" : quoteForShell(text);
+/** Between double quotes, a backslash takes the meaning of few characters only. */
+function doubleQuoted(text: string): string {
+  const parts = text.split(/(\\["\\$`])/).filter((part) => part !== '');
+  if (parts.length === 0) return "''";
+  return parts
+    .map((part) => (/^\\["\\$`]$/.test(part) ? quoteForShell(part.slice(1)) : expandingWord(part)))
+    .join('');
 }
 
-function expanding(text: string): string {
-  if (text === '') return "''";
+/** A word that is this text, with the values of `$NAME` and `${NAME}` in it. */
+export function expandingWord(text: string): string {
   let result = '';
   let end = 0;
   for (const match of text.matchAll(VARIABLE)) {

@@ -1,0 +1,32 @@
+/**
+ * How git, in a container, gets the token of a private repository over https: from the variable of the host, which a
+ * secret sets. A token goes to its own host only, whatever submodules and requirements a repository names, and it is
+ * in no command line and in no file.
+ */
+import { CONFIG_DIR } from '../core/naming.ts';
+import type { ContainerFile } from './docker.ts';
+
+const ASKPASS_PATH = `${CONFIG_DIR}/git-askpass`;
+
+export const GIT_ASKPASS = { GIT_ASKPASS: ASKPASS_PATH };
+
+/**
+ * git asks with "Username for 'https://host:port': ", then with "Password for 'https://user@host:port': ". Hosts that
+ * want a token take any user name with it; for the others it stands in the address of the repository.
+ */
+const ASKPASS = `#!/usr/bin/env bash
+[[ $1 =~ ://([^@/\\']*@)?([^/\\']+) ]] || exit 1
+host=\${BASH_REMATCH[2]}
+variable=GIT_TOKEN_\${host//[^a-zA-Z0-9]/_}
+variable=\${variable^^}
+if [ -z "\${!variable:-}" ]; then
+  echo "[mcli] $host asks for a token, and there is none: mcli create secret env $variable" >&2
+  exit 1
+fi
+case $1 in
+  Username*) echo x-access-token ;;
+  *) echo "\${!variable}" ;;
+esac
+`;
+
+export const ASKPASS_FILE: ContainerFile = { path: ASKPASS_PATH, content: ASKPASS, mode: 0o755 };
