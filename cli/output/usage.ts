@@ -59,8 +59,9 @@ function average(all: readonly Measured[]): Measured {
   };
 }
 
+/** Exact enough to tell a program that waits from one that does nothing. */
 function percent(value: number): string {
-  return `${Math.round(value)}%`;
+  return `${value > 0 && value < 10 ? value.toFixed(1) : Math.round(value)}%`;
 }
 
 function displayRound(bytes: number): string {

@@ -85,6 +85,7 @@ describe('looking at clusters', () => {
     expect(stdout).toContain('Total Nodes  2\nTotal GPUs   8\nGPUs Used    4\nActive Runs  1\n');
     expect(stdout).toMatch(/\nnode-0 +a100_80gb +4 +4 +0\/4 +Alive +yes\n/);
     expect(stdout).toMatch(/\nnode-1 +a100_80gb +4 +0 +0\/4 +Alive +no \(cordoned\)\n/);
+    expect(stdout).toMatch(/\nnode-0 +\d+s ago +[\d.]+ on \d+ CPUs +.* free +\d+% used, .* free +\S/);
     expect(stdout).toMatch(new RegExp(`\nnode-0 +${run} +\\S+ +0,1,2,3 +medium +no\n$`));
     await stop(run);
   });

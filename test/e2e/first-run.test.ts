@@ -87,6 +87,38 @@ describe('a run that fails', () => {
   });
 });
 
+describe('a run that reports its progress', () => {
+  it('is shown with it in the list and in its description, and keeps it when it has ended', async () => {
+    const reports = [
+      '{"total": 4, "links": {"docs": "https://docs.example"}}',
+      '{"step": 1, "metrics": {"loss": 0.5}}',
+    ];
+    const run = await home.submit(
+      cpuRun(`${reports.map((line) => `echo '${line}' >> $MCLI_PROGRESS_FILE`).join('\n')}\nsleep 600`),
+    );
+    const progress = {
+      step: 1,
+      total: 4,
+      fraction: 0.25,
+      metrics: { loss: 0.5 },
+      links: { docs: 'https://docs.example' },
+    };
+    await home.until(async () =>
+      (await home.mcli('get', 'runs', run)).stdout.includes('Running ■■□□□□□□□□(25%)'),
+    );
+    const [listed] = JSON.parse((await home.mcli('get', 'runs', run, '-o', 'json')).stdout) as unknown[];
+    expect(listed).toMatchObject({ progress });
+    await home.until(async () => (await home.describe(run))['usage']?.toString() !== '');
+    await home.mcli('stop', 'run', run, '-y');
+    await home.untilStatus(run, 'STOPPED');
+    expect(await home.describe(run)).toMatchObject({
+      progress: { ...progress, expectedEnd: null },
+      usage: [{ rank: 0, node: 'node-0' }],
+    });
+    expect((await home.mcli('describe', 'run', run)).stdout).toContain('Step 1 of 4 (25%)');
+  });
+});
+
 describe('stopping', () => {
   it('takes a queued run out of the queue, and lets a running one end by itself', async () => {
     const holder = await home.submit(gpuRun("trap 'echo saved; exit 0' TERM\necho up\nsleep 600 & wait"));
