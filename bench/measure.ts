@@ -36,7 +36,7 @@ export interface Summary {
   readonly p99: number;
 }
 
-function summarise(values: readonly number[]): Summary {
+export function summarise(values: readonly number[]): Summary {
   const sorted = values.toSorted((a, b) => a - b);
   const at = (share: number): number =>
     sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN;
