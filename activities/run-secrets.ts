@@ -126,7 +126,7 @@ const NOTICED = '/mnt/config/.secret-notices';
 function environmentScript({ environment, notices }: SecretDelivery): string {
   const lines = Object.entries(environment).map(([name, value]) => `export ${name}=${quoted(value)}`);
   if (notices.length === 0) return `${lines.join('\n')}\n`;
-  const words = notices.map((notice) => `  echo ${quoted(`mcli: ${notice}`)} >&2`);
+  const words = notices.map((notice) => `  echo ${quoted(`mcli: ${notice}`)}`);
   return `${lines.join('\n')}\nif [ ! -e ${NOTICED} ]; then\n${words.join('\n')}\n  { : > ${NOTICED}; } 2>/dev/null || true\nfi\n`;
 }
 

@@ -25,6 +25,8 @@ export interface NodeSecrets extends RunSecrets {
   watch(signal: AbortSignal): Promise<void>;
 }
 
+/** A question that got lost in a restart of NATS keeps a run waiting for this long. */
+const REQUEST_TIMEOUT_MS = 2_000;
 const SWEEP_INTERVAL_MS = 15 * 60_000;
 
 /** @throws Error when the folder in memory cannot be made, or another user could look into it. */
@@ -35,7 +37,7 @@ export async function openNodeSecrets({
   docker,
 }: Dependencies): Promise<NodeSecrets> {
   const { cluster, node, keyFile, runtimeRoots, stateDirectory } = config;
-  const buckets = nats.then((connection) => new SecretBuckets(jetstream(connection)));
+  const buckets = nats.then((connection) => new SecretBuckets(jetstream(connection, { timeout: REQUEST_TIMEOUT_MS })));
   const identities = createIdentityReader(keyFile);
   const runtime = await openRuntimeDir({
     roots: runtimeRoots,

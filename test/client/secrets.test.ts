@@ -1,0 +1,268 @@
+import { jetstream } from '@nats-io/jetstream';
+import { Kvm } from '@nats-io/kv';
+import type { KV } from '@nats-io/kv';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import {
+  KEYS_BUCKET,
+  MAX_SECRET_BYTES,
+  parseStoredSecret,
+  secretKey,
+  SECRETS_BUCKET,
+} from '../../core/secret.ts';
+import type { SealedSecret, SecretContent } from '../../core/secret.ts';
+import type { TestNats } from '../support/nats.ts';
+import { startNats } from '../support/nats.ts';
+import type { SecretNode } from '../support/secrets.ts';
+import { aSecretNode, secretsClient } from '../support/secrets.ts';
+
+let nats: TestNats;
+let connection: NatsConnection;
+let node: SecretNode;
+let nodes: SecretNode[];
+let client: ReturnType<typeof secretsClient>;
+beforeAll(async () => {
+  nats = await startNats();
+  connection = await nats.connect();
+});
+afterAll(async () => {
+  await connection.close();
+  await nats.dispose();
+});
+beforeEach(async () => {
+  nodes = [];
+  client = secretsClient(nats.url);
+  node = await anotherNode('n0');
+  await node.newKey();
+  await node.look();
+});
+afterEach(async () => {
+  await client[Symbol.asyncDispose]();
+  await Promise.all(nodes.map((one) => one.remove()));
+  for (const bucket of [SECRETS_BUCKET, KEYS_BUCKET]) await (await opened(bucket)).destroy();
+});
+
+async function anotherNode(name: string): Promise<SecretNode> {
+  const another = await aSecretNode(connection, name);
+  nodes.push(another);
+  return another;
+}
+const opened = (bucket: string): Promise<KV> => new Kvm(jetstream(connection)).create(bucket);
+const variable = (name: string, key: string, value = 'value', user = 'alice'): SealedSecret => ({
+  user,
+  name,
+  content: { type: 'environment', key, value },
+});
+const stored = async (name: string) => {
+  const entry = await (await opened(SECRETS_BUCKET)).get(secretKey('alice', name));
+  return parseStoredSecret(entry?.string() ?? '');
+};
+
+describe('a secret', () => {
+  it('is listed without its value, opened by nodes only, and gone when it is deleted', async () => {
+    expect(await client.list('alice')).toEqual([]);
+    await client.create(variable('a', 'KEY', 'the value'));
+    const listed = await client.list('alice');
+    expect(listed).toEqual([
+      { name: 'a', user: 'alice', type: 'environment', createdAt: expect.any(String), variables: ['KEY'] },
+    ]);
+    expect(JSON.stringify(await stored('a'))).not.toContain('the value');
+    expect(await node.opens('alice')).toEqual(['a={"type":"environment","key":"KEY","value":"the value"}']);
+    await client.delete('alice', 'a');
+    expect(await client.list('alice')).toEqual([]);
+    expect(await node.opens('alice')).toEqual([]);
+    await expect(client.delete('alice', 'a')).rejects.toThrow('Could not find secret: a');
+    await client.create(variable('a', 'KEY'));
+  });
+
+  it('belongs to its user: another has the same name, and neither sees the other', async () => {
+    await client.create(variable('a', 'KEY', 'of alice'));
+    await client.create(variable('a', 'KEY', 'of bob', 'bob@x.y'));
+    expect((await client.list('bob@x.y')).map(({ user }) => user)).toEqual(['bob@x.y']);
+    expect(await node.opens('bob@x.y')).toEqual([expect.stringContaining('of bob')]);
+    expect(await node.opens('alice')).toEqual([expect.stringContaining('of alice')]);
+    expect(await node.opens('carol')).toEqual([]);
+  });
+
+  it('is never changed, also not by two commands at once', async () => {
+    const both = await Promise.allSettled(
+      ['first', 'second'].map((value) => client.create(variable('a', 'KEY', value))),
+    );
+    expect(both.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected']);
+    await expect(client.create(variable('a', 'OTHER'))).rejects.toMatchObject({
+      message: 'Secret a exists already',
+      fix: expect.stringContaining('mcli delete secret a'),
+    });
+  });
+
+  it.each<[string, SecretContent, SecretContent, string]>([
+    [
+      'variable',
+      { type: 'hugging_face', token: 'hf_1' },
+      { type: 'environment', key: 'HF_TOKEN', value: 'x' },
+      'want the variable HF_TOKEN',
+    ],
+    [
+      'ssh key for git',
+      { type: 'git', mountPath: '/a', fileBase64: '' },
+      { type: 'git', mountPath: '/b', fileBase64: '' },
+      'want the variable GIT_SSH_COMMAND',
+    ],
+    [
+      'folder',
+      { type: 'mounted', mountPath: '/a', fileBase64: '' },
+      { type: 'ssh', mountPath: '/a/b', fileBase64: '' },
+      'want the folder /a/b',
+    ],
+    [
+      'registry',
+      { type: 'docker_registry', server: 'ghcr.io', username: 'a', password: 'a' },
+      { type: 'docker_registry', server: 'ghcr.io', username: 'b', password: 'b' },
+      'want the registry ghcr.io',
+    ],
+  ])('is refused where another has its %s', async (_, first, second, message) => {
+    await client.create({ user: 'alice', name: 'one', content: first });
+    await expect(client.create({ user: 'alice', name: 'two', content: second })).rejects.toThrow(message);
+    await client.create({ user: 'bob', name: 'two', content: second });
+  });
+
+  it('may be as large as a message of an untouched NATS allows, and not larger', async () => {
+    const content = (bytes: number): SecretContent => ({
+      type: 'mounted',
+      mountPath: '/m',
+      fileBase64: Buffer.alloc(bytes, 7).toString('base64'),
+    });
+    await client.create({ user: 'alice', name: 'large', content: content(MAX_SECRET_BYTES - 100) });
+    expect(await node.opens('alice')).toHaveLength(1);
+    await expect(
+      client.create({ user: 'alice', name: 'huge', content: content(MAX_SECRET_BYTES + 1) }),
+    ).rejects.toMatchObject({
+      message: 'Secret huge is too large',
+      why: expect.stringContaining('524288 are allowed'),
+    });
+  });
+
+  it('is refused as long as nobody could ever open it', async () => {
+    await client.forgetNode('c', 'n0');
+    await expect(client.create(variable('a', 'KEY'))).rejects.toMatchObject({
+      message: 'The secret cannot be sealed',
+      why: 'no node agent has published a key, so nobody could ever open it',
+    });
+  });
+
+  it('says that the store is away when NATS is', async () => {
+    await nats.kill();
+    await expect(client.list('alice')).rejects.toThrow(`NATS at ${nats.url} does not answer`);
+    await expect((await node.buckets).recipients()).rejects.toMatchObject({
+      message: 'The store of secrets does not answer',
+      fix: expect.stringContaining('MCLI_NATS_URL'),
+    });
+    await nats.start();
+    const isBack = () =>
+      connection.rtt().then(
+        () => true,
+        () => false,
+      );
+    await expect.poll(isBack, { timeout: 10_000 }).toBe(true);
+  });
+
+  it('that was moved to another user, renamed or damaged is refused by nodes', async () => {
+    await client.create(variable('a', 'KEY'));
+    const bucket = await opened(SECRETS_BUCKET);
+    const entry = await stored('a');
+    const put = (user: string, name: string, change: object = {}) =>
+      bucket.put(secretKey(user, name), JSON.stringify({ ...entry, user, name, ...change }));
+    await put('mallory', 'a');
+    await expect(node.opens('mallory')).rejects.toThrow('Secret a was sealed for another user');
+    await put('bob', 'b');
+    await expect(node.opens('bob')).rejects.toThrow('Secret b was sealed for another user');
+    await put('carol', 'c', { sealed: Buffer.from('nonsense').toString('base64') });
+    await expect(node.opens('carol')).rejects.toThrow('Secret c is damaged');
+    expect(await node.opens('alice')).toHaveLength(1);
+  });
+});
+
+describe('keys of nodes', () => {
+  it('all open what is made after they came, and what another passes on', async () => {
+    await client.create(variable('old', 'OLD'));
+    const second = await anotherNode('n1');
+    await second.newKey();
+    await second.look();
+    await expect(second.opens('alice')).rejects.toThrow(
+      'Secret old cannot be opened: node n1 does not have the key that it is sealed to.',
+    );
+    await client.create(variable('new', 'NEW'));
+    await node.look();
+    expect(await second.opens('alice')).toHaveLength(2);
+    expect(node.said.at(-1)).toBe('Sealed 1 secrets to the keys that nodes have now.');
+  });
+
+  it('are waited for by a run that comes before a secret was passed on', async () => {
+    await client.create(variable('a', 'KEY'));
+    const second = await anotherNode('n1');
+    await second.newKey();
+    await second.look();
+    const opening = second.store(20_000).openFor('alice', AbortSignal.timeout(20_000));
+    await node.look();
+    expect(await opening).toHaveLength(1);
+  });
+
+  it('are rotated without an end: the old ones open until everything is sealed to the new', async () => {
+    await client.create(variable('a', 'KEY'));
+    const recipient = await node.newKey();
+    expect(await node.opens('alice')).toHaveLength(1);
+    await node.look();
+    expect((await stored('a')).recipients).toEqual([recipient]);
+    await node.look();
+    expect(node.said).toEqual([
+      'Sealed 1 secrets to the keys that nodes have now.',
+      'No secret is sealed to the older keys of this node: they can be removed from its key file.',
+    ]);
+    await node.dropOlderKeys();
+    expect(await node.opens('alice')).toHaveLength(1);
+  });
+
+  it('look at secrets only when something has changed', async () => {
+    await client.create(variable('a', 'KEY'));
+    await node.look();
+    const { recipients } = await stored('a');
+    // A look would mend it.
+    const bucket = await opened(SECRETS_BUCKET);
+    await bucket.put(
+      secretKey('alice', 'a'),
+      JSON.stringify({ ...(await stored('a')), recipients: [...recipients, 'x'] }),
+    );
+    await node.look();
+    expect((await stored('a')).recipients).toHaveLength(2);
+    await client.forgetNode('c', 'n0');
+    await node.look();
+    expect((await stored('a')).recipients).toEqual(recipients);
+  });
+
+  it('that are lost are said so, and by all nodes that seal again, only one wins', async () => {
+    await client.create(variable('a', 'KEY'));
+    const stranger = await anotherNode('n9');
+    await stranger.newKey();
+    await client.forgetNode('c', 'n0');
+    await stranger.look();
+    await expect(stranger.store(60_000).openFor('alice', AbortSignal.timeout(10_000))).rejects.toThrow(
+      'Secret a cannot be opened: node n9 does not have the key that it is sealed to.',
+    );
+    const twin = await anotherNode('n0');
+    await expect(twin.opens('alice')).rejects.toThrow('node n0 has no key');
+    await Promise.all([node.look(), node.look()]);
+    expect(await stranger.opens('alice')).toHaveLength(1);
+  });
+
+  it('are waited for as long as NATS is away, and no longer than the run wants', async () => {
+    await client.create(variable('a', 'KEY'));
+    await nats.kill();
+    const stopped = new AbortController();
+    const waiting = node.store(0).openFor('alice', stopped.signal);
+    stopped.abort();
+    await expect(waiting).rejects.toThrow(/abort/i);
+    const patient = node.store(0).openFor('alice', AbortSignal.timeout(30_000));
+    await nats.start();
+    expect(await patient).toHaveLength(1);
+  });
+});
