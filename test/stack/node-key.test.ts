@@ -50,5 +50,7 @@ it('leaves a file alone that holds something else', async () => {
     why: 'line 1 is not an age identity',
   });
   expect(await readFile(file, 'utf8')).toBe('precious');
-  await expect(addNodeKey('/proc/none/node.key')).rejects.toThrow('cannot be written');
+  const below = path.join(file, 'node.key');
+  await expect(addNodeKey(below)).rejects.toThrow('is not a key file');
+  await expect(addNodeKey(path.join(folder, 'other', 'deep', 'node.key'))).rejects.toThrow(file);
 });
