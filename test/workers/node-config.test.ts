@@ -12,6 +12,7 @@ it('needs a cluster and a node only', () => {
     allowLocalImages: false,
     containerNetwork: 'bridge',
     containerEnv: {},
+    diskHighPercent: 85,
     natsServers: ['nats://127.0.0.1:4222'],
   });
 });
@@ -32,4 +33,12 @@ it('names everything that is wrong at once', () => {
     /MCLI_NODE: .*MCLI_NODE_GPUS: .*MCLI_NODE_CONTAINER_ENV: /s,
   );
   expect(() => readNodeConfig({ ...NAMED, MCLI_NODE_GPUS: '1' })).toThrow('MCLI_NODE_GPU_TYPE: is needed');
+});
+
+it('takes a mark for the disk that a disk can reach', () => {
+  const mark = (percent: string) =>
+    readNodeConfig({ ...NAMED, MCLI_NODE_DISK_HIGH_PERCENT: percent }).diskHighPercent;
+  expect(mark('100')).toBe(100);
+  expect(() => mark('0')).toThrow('MCLI_NODE_DISK_HIGH_PERCENT: must be from 1 to 100');
+  expect(() => mark('101')).toThrow('must be from 1 to 100');
 });
