@@ -5,6 +5,17 @@ import { faultFacts } from './fault-kinds.ts';
 import { groupBy, Notes } from './findings.ts';
 import { naturalExit } from './program.ts';
 
+/** A run goes from smaller numbers to larger ones, and may leave some out. */
+const STAGES: Readonly<Record<string, number>> = {
+  PENDING: 0,
+  QUEUED: 1,
+  STARTING: 2,
+  RUNNING: 3,
+  TERMINATING: 4,
+  COMPLETED: 5,
+  STOPPED: 5,
+  FAILED: 5,
+};
 const TERMINAL = new Set(['COMPLETED', 'STOPPED', 'FAILED']);
 /** A node that is away for so long may count as lost. */
 const OUTAGE_MS = 6_000;
@@ -53,8 +64,22 @@ function checkExecution(notes: Notes, evidence: Evidence, order: RunOrder, execu
     notes.object('ends-once', run, `it has ${terminal.length} terminal statuses in ${statuses}`);
     return;
   }
+  checkOrder(notes, execution);
   checkStatus(notes, order, execution);
   checkResumptions(notes, evidence, order, execution);
+}
+
+function checkOrder(notes: Notes, { run, steps }: Execution): void {
+  notes.look('in-order', steps.length);
+  for (const [index, step] of steps.entries()) {
+    const before = steps[index - 1];
+    if (before === undefined || before.resumption < step.resumption) continue;
+    const goesOn =
+      before.resumption === step.resumption && (STAGES[before.status] ?? 0) < (STAGES[step.status] ?? 0);
+    if (goesOn) continue;
+    const from = `${before.status} of resumption ${before.resumption}`;
+    notes.object('in-order', run, `${from} was followed by ${step.status} of resumption ${step.resumption}`);
+  }
 }
 
 function checkStatus(notes: Notes, order: RunOrder, { run, closed, steps }: Execution): void {

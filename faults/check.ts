@@ -11,6 +11,7 @@ import type { Evidence } from './evidence.ts';
 export const INVARIANTS = {
   'accepted-exists': 'every run that mcli accepted is there, once',
   'ends-once': 'every run ends, and exactly once',
+  'in-order': 'no status goes back within a resumption, and no resumption comes back',
   'right-status': 'the status at the end follows from the program, the orders and the faults',
   'killed-again': 'a run whose container was killed from outside begins again',
   'goes-on': 'no run begins again without a cause',

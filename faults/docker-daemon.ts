@@ -1,12 +1,13 @@
 /**
  * A Docker daemon of the suite's own: killing it, and filling its disk, hurts nobody else. It keeps its data on a small
- * file system in memory, has no network of its own, and leaves its containers running when it dies.
+ * file system in memory, has no network of its own, and leaves its containers running when it dies: they belong to a
+ * containerd beside it, as with a system's own Docker. (A containerd that dockerd starts itself may still be dying when
+ * the next dockerd looks for it, which then waits for it in vain.)
  */
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, openSync, readdirSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, writeFileSync, writeSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -31,6 +32,7 @@ export class DockerDaemon {
   private readonly folder: string;
   private readonly diskMegabytes: number;
   private process: ChildProcess | undefined;
+  private containerd: ChildProcess | undefined;
   private closing = false;
 
   /** @param folder short, since sockets have short names */
@@ -45,7 +47,8 @@ export class DockerDaemon {
   async start(): Promise<void> {
     mkdirSync(this.disk, { recursive: true });
     await run('mount', ['-t', 'tmpfs', '-o', `size=${this.diskMegabytes}m`, 'mcli-faults', this.disk]);
-    this.spawn();
+    this.startContainerd();
+    this.startDockerd();
     await this.untilReady();
   }
 
@@ -87,13 +90,8 @@ export class DockerDaemon {
           .catch(() => undefined),
       ),
     );
-    if (this.process && this.process.exitCode === null && this.process.signalCode === null) {
-      this.process.kill('SIGTERM');
-      const gone = once(this.process, 'exit');
-      const late = setTimeout(() => this.process?.kill('SIGKILL'), STOP_MS);
-      await gone;
-      clearTimeout(late);
-    }
+    await end(this.process);
+    await end(this.containerd);
     for (const name of namesIn(path.join(this.folder, 'exec/netns'))) {
       await run('umount', [path.join(this.folder, 'exec/netns', name)]).catch(() => undefined);
     }
@@ -115,25 +113,46 @@ export class DockerDaemon {
     }
   }
 
-  private spawn(): void {
-    const at = (name: string): string => path.join(this.folder, name);
-    const daemon = withLogFile(at('dockerd.log'), (log) =>
-      spawn(
-        'unshare',
-        [
-          // In a network of its own: a daemon that has no bridge removes the machine's docker0 at its start.
-          ['--net', 'dockerd'],
-          ['--host', this.host, '--data-root', path.join(this.disk, 'docker'), '--exec-root', at('exec')],
-          ['--pidfile', at('docker.pid'), '--live-restore', '--bridge=none', '--iptables=false'],
-        ].flat(),
-        { stdio: ['ignore', log, log], detached: true },
-      ),
+  private startContainerd(): void {
+    const config = this.at('containerd.toml');
+    writeFileSync(
+      config,
+      [
+        'version = 2',
+        `root = ${JSON.stringify(path.join(this.disk, 'containerd'))}`,
+        `state = ${JSON.stringify(this.at('containerd'))}`,
+        'disabled_plugins = ["io.containerd.grpc.v1.cri"]',
+        '[grpc]',
+        `  address = ${JSON.stringify(this.at('containerd.sock'))}`,
+        '',
+      ].join('\n'),
     );
-    this.process = daemon;
-    daemon.on('error', () => undefined);
-    daemon.on('exit', () => {
-      if (!this.closing) setTimeout(() => !this.closing && this.spawn(), RESTART_MS);
+    this.containerd = this.spawn(['containerd', '--config', config], 'containerd.log');
+  }
+
+  private startDockerd(): void {
+    const command = [
+      ['dockerd', '--host', this.host, '--containerd', this.at('containerd.sock')],
+      ['--data-root', path.join(this.disk, 'docker'), '--exec-root', this.at('exec')],
+      ['--pidfile', this.at('docker.pid'), '--live-restore', '--bridge=none', '--iptables=false'],
+    ].flat();
+    this.process = this.spawn(command, 'dockerd.log');
+    this.process.on('exit', () => {
+      if (!this.closing) setTimeout(() => !this.closing && this.startDockerd(), RESTART_MS);
     });
+  }
+
+  private spawn([program = '', ...args]: readonly string[], logName: string): ChildProcess {
+    const child = withLogFile(this.at(logName), (log) =>
+      spawn(program, args, { stdio: ['ignore', log, log], detached: true }),
+    );
+    // A program that is missing shows as a daemon that never answers.
+    child.on('error', () => undefined);
+    return child;
+  }
+
+  private at(name: string): string {
+    return path.join(this.folder, name);
   }
 
   private async untilReady(): Promise<void> {
@@ -145,6 +164,15 @@ export class DockerDaemon {
       await sleep(50);
     }
   }
+}
+
+async function end(child: ChildProcess | undefined): Promise<void> {
+  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const gone = once(child, 'exit');
+  child.kill('SIGTERM');
+  const late = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
+  await gone;
+  clearTimeout(late);
 }
 
 /**

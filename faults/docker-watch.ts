@@ -13,6 +13,7 @@ import type { ContainerLife } from './evidence.ts';
 
 const RECONNECT_MS = 100;
 const LOOK_MS = 1_000;
+const ANSWER_MS = 5_000;
 const KERNEL_LOOK_MS = 100;
 
 interface Life {
@@ -126,12 +127,16 @@ export class DockerWatch {
 
   /** For what no event told, because the daemon was dead. */
   private async look(): Promise<void> {
-    const found = await this.docker.listContainers({ all: true, filters: { label: [LABELS.run] } });
+    const found = await this.docker.listContainers({
+      all: true,
+      filters: { label: [LABELS.run] },
+      ...limit(),
+    });
     for (const { Id, Labels, State } of found) {
       if (State !== 'created' && !this.lives.has(Id)) await this.meet(Id, Labels);
       const life = this.lives.get(Id);
       if (life === undefined || life.diedAt !== undefined || State !== 'exited') continue;
-      const { State: state } = await this.docker.getContainer(Id).inspect();
+      const { State: state } = await this.docker.getContainer(Id).inspect(limit());
       life.diedAt ??= Date.parse(state.FinishedAt);
       life.exitCode ??= state.ExitCode;
     }
@@ -155,7 +160,7 @@ export class DockerWatch {
     void this.readAlong(life);
     const state = await this.docker
       .getContainer(id)
-      .inspect()
+      .inspect(limit())
       .catch(() => undefined);
     if (state === undefined) return;
     if (at === undefined) life.startedAt = Date.parse(state.State.StartedAt);
@@ -201,6 +206,9 @@ export class DockerWatch {
     }
   }
 }
+
+/** A daemon that is killed in the middle of an answer leaves it open for ever. */
+const limit = () => ({ abortSignal: AbortSignal.timeout(ANSWER_MS) });
 
 const isAlive = ({ diedAt, goneAt }: Life): boolean => diedAt === undefined && goneAt === undefined;
 

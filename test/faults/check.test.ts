@@ -165,6 +165,26 @@ describe('the checker objects', () => {
     expect(objections({ ...day, executions })).toEqual(['ends-once']);
   });
 
+  it.each([
+    [
+      { status: 'RUNNING', resumption: 0 },
+      'TERMINATING of resumption 0 was followed by RUNNING of resumption 0',
+    ],
+    [
+      { status: 'QUEUED', resumption: -1 },
+      'TERMINATING of resumption 0 was followed by QUEUED of resumption -1',
+    ],
+  ])('to a status that goes back: %o', (step, message) => {
+    const day = aDay();
+    const executions = day.executions.map((execution) => ({
+      ...execution,
+      steps: execution.steps.toSpliced(4, 0, { at: 750, reason: '', message: '', ...step }),
+    }));
+    const evidence = { ...day, executions };
+    expect(objections(evidence)).toEqual(['in-order']);
+    expect(messages(evidence)).toContain(message);
+  });
+
   it('to an accepted run that was refused afterwards', () => {
     const day = aDay();
     const executions = day.executions.map((execution) => ({
