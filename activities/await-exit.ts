@@ -6,6 +6,8 @@ import { DockerError } from './docker.ts';
 
 /** A daemon that answers and hangs up at once is not hurried. */
 const PAUSE_MS = 300;
+/** How long the daemon's word is waited for before it is asked: one that was killed may forget who waits. */
+const ASK_AGAIN_MS = { first: 500, most: 10_000 };
 
 /**
  * Resolves when the container does not run (any more); undefined when it is gone.
@@ -17,14 +19,20 @@ export async function awaitExit(
   signal: AbortSignal,
   patienceMs?: () => number,
 ): Promise<ContainerState | undefined> {
+  let waitMs = ASK_AGAIN_MS.most;
   for (;;) {
+    const limit = AbortSignal.timeout(waitMs);
+    waitMs = Math.min(2 * waitMs, ASK_AGAIN_MS.most);
     try {
-      await docker.waitForExit(name, signal);
+      await docker.waitForExit(name, AbortSignal.any([signal, limit]));
     } catch (error) {
       signal.throwIfAborted();
-      if (!(error instanceof DockerError)) throw error;
-      // Whatever the daemon said in going down or coming up, its next answer is the one that counts.
-      await sleep(PAUSE_MS, undefined, { signal });
+      if (!limit.aborted) {
+        if (!(error instanceof DockerError)) throw error;
+        // Whatever the daemon said in going down or coming up, its next answer is the one that counts.
+        await sleep(PAUSE_MS, undefined, { signal });
+        waitMs = ASK_AGAIN_MS.first;
+      }
     }
     const state = await whileDockerIsAway(signal, () => docker.inspect(name), patienceMs);
     if (state?.status !== 'running') return state;

@@ -12,7 +12,8 @@ import type { ContainerFile } from './docker.ts';
 
 /** What the first program starts: put here before each start of the container. */
 export const PROGRAM_PATH = `${CONFIG_DIR}/program.sh`;
-const ENTRY_PATH = `${CONFIG_DIR}/entry.sh`;
+/** Always there: a container without it is one whose files cannot be seen at the moment. */
+export const ENTRY_PATH = `${CONFIG_DIR}/entry.sh`;
 /** Outside of the directories that programs use, so that none removes it by accident. */
 export const END_PATH = '/.mcli-end';
 
@@ -63,7 +64,7 @@ export interface EndRecord {
   readonly diskFull: boolean;
 }
 
-/** @param text of the record; undefined when it was removed, or never there: then the exit code is believed. */
+/** @param text of the record; undefined when the program has removed it: then the exit code is believed. */
 export function readEnd(text: string | undefined): EndRecord {
   if (text === undefined) return { end: 'itself', diskFull: false };
   const [, end, disk] = /^\d+ (itself|told) (\S+)/.exec(text) ?? [];

@@ -4,6 +4,7 @@
  * anything twice.
  */
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CancelledFailure, Context } from '@temporalio/activity';
 import { exitFailure } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
@@ -14,7 +15,7 @@ import { runFailure, stopRequested, whileAttached, whileDockerIsAway } from './a
 import { awaitExit } from './await-exit.ts';
 import { commandFiles, containerConfig, integrationFiles, NO_ADDITIONS } from './container-config.ts';
 import type { ContainerAdditions, NodeSettings } from './container-config.ts';
-import { END_PATH, readEnd } from './container-entry.ts';
+import { END_PATH, ENTRY_PATH, readEnd } from './container-entry.ts';
 import type { EndRecord } from './container-entry.ts';
 import type { ContainerLogs } from './container-logs.ts';
 import type { ContainerExit, NodeActivities, RankAssignment, RankExecution } from './contract.ts';
@@ -119,7 +120,12 @@ export function createContainerActivities({
   }
 
   /** Safe to repeat at any point: what was done already is read from Docker, never remembered. */
-  async function startOnce(input: RankExecution, phase: Phase, signal: AbortSignal): Promise<void> {
+  async function startOnce(
+    input: RankExecution,
+    phase: Phase,
+    signal: AbortSignal,
+    mayCreateAgain = true,
+  ): Promise<void> {
     const name = containerName(input);
     let state = await docker.inspect(name);
     if (state === undefined) {
@@ -129,7 +135,7 @@ export function createContainerActivities({
       state = await docker.inspect(name);
     }
     if (state === undefined) throw new Error(`Container ${name} vanished while it was being created.`);
-    if (await wasStarted(name, state, phase.phase)) return;
+    if (await wasStarted(name, state, phase.phase, signal)) return;
 
     const marker = markerFile({ phase: phase.phase, after: state.startedAt });
     await docker.putFiles(name, [...phase.files, marker]).catch(failStart(input));
@@ -139,12 +145,11 @@ export function createContainerActivities({
       starting.set(name, start);
       await start.finally(() => starting.delete(name));
     } catch (error) {
-      if (!raiseLimits || !(error instanceof DockerError && /rlimit/.test(error.message))) {
-        return failStart(input)(error);
-      }
+      const isLimit = error instanceof DockerError && /rlimit/.test(error.message);
+      if (!mayCreateAgain || !isLimit) return failStart(input)(error);
       raiseLimits = false;
       await docker.remove(name);
-      await startOnce(input, phase, signal);
+      await startOnce(input, phase, signal, false);
     }
   }
 
@@ -159,10 +164,15 @@ export function createContainerActivities({
    * after the integrations have ended. Of a stopped one, the marker says for which phase it was prepared last, and
    * when it had been started before that: has it been started since, then for that phase.
    */
-  async function wasStarted(name: string, state: ContainerState, phase: Phase['phase']): Promise<boolean> {
+  async function wasStarted(
+    name: string,
+    state: ContainerState,
+    phase: Phase['phase'],
+    signal: AbortSignal,
+  ): Promise<boolean> {
     if (state.status === 'running') return true;
     if (state.status === 'created') return false;
-    const text = await docker.readFile(name, MARKER_PATH);
+    const text = await readFile(name, MARKER_PATH, signal);
     if (text === undefined) throw new Error(`${MARKER_PATH} is missing in ${name}: a program removed it.`);
     const marker = JSON.parse(text) as Marker;
     return marker.phase === phase && marker.after !== state.startedAt;
@@ -170,26 +180,53 @@ export function createContainerActivities({
 
   async function exitOf(input: RankExecution, signal: AbortSignal): Promise<ContainerExit> {
     const name = containerName(input);
-    const state = await awaitExit(docker, name, signal, patience()).catch((error: unknown) => {
-      throw error instanceof DockerError && error.unreachable
-        ? runFailure(withoutDaemon(input), error)
-        : error;
-    });
-    const record = isThere(state) ? await readRecord(name, signal) : undefined;
-    if (!isThere(state) || record === undefined) throw runFailure(removedFromOutside(input));
-    const { exitCode, oomKilled, memoryLimitBytes, startedAt, finishedAt } = state;
-    // The init process answers so when there is no bash; bash itself would have left a record.
-    if (record.end === 'unseen' && exitCode === 127) throw runFailure(withoutBash(input));
-    return { exitCode, oomKilled, memoryLimitBytes, ...record, startedAt, finishedAt };
+    const patienceMs = patience();
+    try {
+      const state = await awaitExit(docker, name, signal, patienceMs);
+      const record = isThere(state) ? await readRecord(name, signal, patienceMs) : undefined;
+      if (!isThere(state) || record === undefined) throw runFailure(removedFromOutside(input));
+      const { exitCode, oomKilled, memoryLimitBytes, startedAt, finishedAt } = state;
+      // The init process answers so when there is no bash; bash itself would have left a record.
+      if (record.end === 'unseen' && exitCode === 127) throw runFailure(withoutBash(input));
+      return { exitCode, oomKilled, memoryLimitBytes, ...record, startedAt, finishedAt };
+    } catch (error) {
+      if (error instanceof DockerError && error.unreachable) throw runFailure(withoutDaemon(input), error);
+      throw error;
+    }
   }
 
   /** @returns undefined when the container goes away meanwhile. */
-  async function readRecord(name: string, signal: AbortSignal): Promise<EndRecord | undefined> {
+  async function readRecord(
+    name: string,
+    signal: AbortSignal,
+    patienceMs: () => number,
+  ): Promise<EndRecord | undefined> {
     try {
-      return readEnd(await whileDockerIsAway(signal, () => docker.readFile(name, END_PATH)));
+      return readEnd(await readFile(name, END_PATH, signal, patienceMs));
     } catch (error) {
-      if (!isThere(await whileDockerIsAway(signal, () => docker.inspect(name)))) return undefined;
+      if (!isThere(await whileDockerIsAway(signal, () => docker.inspect(name), patienceMs))) return undefined;
       throw error;
+    }
+  }
+
+  /**
+   * The text of one of our files; undefined when a program has removed it. A daemon that is going down shows containers
+   * that seem to be empty, for some seconds.
+   */
+  async function readFile(
+    name: string,
+    path: string,
+    signal: AbortSignal,
+    patienceMs?: () => number,
+  ): Promise<string | undefined> {
+    const ask = <T>(step: () => Promise<T>): Promise<T> => whileDockerIsAway(signal, step, patienceMs);
+    const deadline = Date.now() + EMPTY_AT_MOST_MS;
+    for (;;) {
+      const text = await ask(() => docker.readFile(name, path));
+      if (text !== undefined || Date.now() > deadline) return text;
+      if (await ask(() => docker.fileExists(name, ENTRY_PATH))) return undefined;
+      if (!isThere(await ask(() => docker.inspect(name)))) throw new DockerError(`${name} is gone.`, 404);
+      await sleep(EMPTY_RETRY_MS, undefined, { signal });
     }
   }
 
@@ -206,6 +243,9 @@ export function createContainerActivities({
 
 /** With live-restore, containers run on for as long as the daemon is away: an upgrade may take minutes. */
 const KEPT_PATIENCE_MS = 15 * 60_000;
+/** A daemon ends its containers within 10 s. */
+const EMPTY_AT_MOST_MS = 20_000;
+const EMPTY_RETRY_MS = 300;
 /** Without it they end with the daemon. Longer than it takes to hang up by mistake. */
 const LOST_PATIENCE_MS = 5_000;
 

@@ -4,6 +4,7 @@
  */
 import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import Dockerode from 'dockerode';
 import { extract, pack } from 'tar-stream';
 
@@ -147,7 +148,7 @@ export function createDocker(host?: string): Docker {
     },
 
     async keepsContainers() {
-      const info = (await asked(dockerode.info())) as { LiveRestoreEnabled: boolean };
+      const info = (await answered(() => dockerode.info())) as { LiveRestoreEnabled: boolean };
       return info.LiveRestoreEnabled;
     },
 
@@ -220,7 +221,8 @@ export function createDocker(host?: string): Docker {
     },
 
     async waitForExit(name, signal) {
-      await asked(dockerode.getContainer(name).wait({ abortSignal: signal }));
+      const path = `/containers/${encodeURIComponent(name)}/wait`;
+      await streamed(dockerode, { path, method: 'POST', abortSignal: signal });
     },
 
     async unpause(name) {
@@ -279,8 +281,12 @@ export function createDocker(host?: string): Docker {
 }
 
 async function describeMachine(dockerode: Dockerode): ReturnType<Docker['machine']> {
-  const info = (await asked(dockerode.info())) as { OSType: string; MemTotal: number; DockerRootDir: string };
-  const version = await asked(dockerode.version());
+  const info = (await answered(() => dockerode.info())) as {
+    OSType: string;
+    MemTotal: number;
+    DockerRootDir: string;
+  };
+  const version = await answered(() => dockerode.version());
   return {
     platform: `${info.OSType}/${version.Arch}`,
     memoryBytes: info.MemTotal,
@@ -338,13 +344,42 @@ async function asked<T>(request: Promise<T>): Promise<T> {
   }
 }
 
+interface StreamedRequest {
+  readonly path: string;
+  readonly method: 'POST';
+  readonly abortSignal: AbortSignal;
+}
+
+/**
+ * A request whose response comes later than its head. dockerode would wait for ever when the daemon is killed in
+ * between; the stream itself tells.
+ */
+async function streamed(dockerode: Dockerode, request: StreamedRequest): Promise<void> {
+  const statusCodes = { 200: true, 404: 'no such container', 500: 'server error' };
+  const { promise, resolve, reject } = Promise.withResolvers<Readable>();
+  const { modem } = dockerode as unknown as { readonly modem: Modem };
+  modem.dial({ ...request, isStream: true, statusCodes }, (error, response) => {
+    if (response) resolve(response);
+    else reject(error instanceof Error ? error : new Error(String(error)));
+  });
+  const response = await asked(promise);
+  await asked(finished(response.resume()));
+}
+
+interface Modem {
+  dial(options: object, done: (error: unknown, response: Readable | null) => void): void;
+}
+
 type Limited<T> = (limit: { readonly abortSignal: AbortSignal }) => Promise<T>;
 
 /** For requests that the daemon answers at once. */
 async function answered<T>(request: Limited<T>): Promise<T> {
   const abortSignal = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+  // dockerode never answers when the connection breaks in the middle of a response.
+  const late = Promise.withResolvers<never>();
+  abortSignal.addEventListener('abort', () => late.reject(abortSignal.reason), { once: true });
   try {
-    return await asked(request({ abortSignal }));
+    return await Promise.race([asked(request({ abortSignal })), late.promise]);
   } catch (error) {
     if (!abortSignal.aborted) throw error;
     throw new DockerError(
