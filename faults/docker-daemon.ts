@@ -132,7 +132,8 @@ export class DockerDaemon {
 
   private startDockerd(): void {
     const command = [
-      ['dockerd', '--host', this.host, '--containerd', this.at('containerd.sock')],
+      // In a network of its own: a daemon without a bridge removes the docker0 that it finds.
+      ['unshare', '--net', 'dockerd', '--host', this.host, '--containerd', this.at('containerd.sock')],
       ['--data-root', path.join(this.disk, 'docker'), '--exec-root', this.at('exec')],
       ['--pidfile', this.at('docker.pid'), '--live-restore', '--bridge=none', '--iptables=false'],
     ].flat();
