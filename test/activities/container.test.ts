@@ -143,16 +143,19 @@ describe('the command', () => {
         released: async ({ run }) => void released.push(run),
       },
     );
-    const rank = tracked('echo $HIDDEN $ADDED $MINE; touch /mnt/mcli-secrets/x || echo read-only', {
-      envVariables: { MINE: 'user' },
-    });
+    const rank = tracked(
+      'echo $HIDDEN $ADDED $MINE; touch /mnt/mcli-secrets/x 2>/dev/null || echo read-only',
+      {
+        envVariables: { MINE: 'user' },
+      },
+    );
     try {
       await anAttempt().run(activities.execute, rank);
       const { env } = (await containerOf(rank)) as ContainerState;
       expect(env).toContain('ADDED=yes');
       expect(env.join()).not.toContain('cret');
       await anAttempt().run(activities['remove-container'], rank);
-      expect((await shippedLog(connection, rank)).text).toMatch(/^se cret yes user\n(.*\n)*read-only\n/);
+      expect((await shippedLog(connection, rank)).text).toBe('se cret yes user\nread-only\n');
       expect({ asked: [...asked], released }).toEqual({ asked: [rank.run], released: [rank.run] });
     } finally {
       await rm(folder, { recursive: true });
