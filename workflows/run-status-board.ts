@@ -3,31 +3,36 @@ import { setCurrentDetails, upsertMemo, upsertSearchAttributes } from '@temporal
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import type { SearchAttributePair } from '@temporalio/common';
 import type { Lease } from '../core/cluster.ts';
+import { metadataKeywords } from '../core/metadata-keywords.ts';
 import type { Priority } from '../core/priority.ts';
 import { displayStatus } from '../core/run-status.ts';
 import type { RunStatus } from '../core/run-status.ts';
-import type { ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
+import type { RunInput } from '../core/run.ts';
+import type { ResourceRequest } from '../core/run-spec.ts';
 
 const keyword = (name: string) => defineSearchAttributeKey(name, SearchAttributeType.KEYWORD);
 const int = (name: string) => defineSearchAttributeKey(name, SearchAttributeType.INT);
 const datetime = (name: string) => defineSearchAttributeKey(name, SearchAttributeType.DATETIME);
+const metadata = defineSearchAttributeKey('Metadata', SearchAttributeType.KEYWORD_LIST);
 const nodeNames = defineSearchAttributeKey('NodeNames', SearchAttributeType.KEYWORD_LIST);
 
 /** SQL visibility refuses longer keywords. */
 const MAX_KEYWORD_LENGTH = 255;
 
 export function showConstructed(
-  user: string,
+  { user, spec }: Pick<RunInput, 'user' | 'spec'>,
   resources: ResourceRequest,
-  scheduling: SchedulingRequest,
 ): SearchAttributePair[] {
+  const keywords = metadataKeywords(spec.metadata);
   return [
     { key: keyword('RunUser'), value: user.slice(0, MAX_KEYWORD_LENGTH) },
     { key: keyword('Cluster'), value: resources.cluster },
-    { key: keyword('Priority'), value: scheduling.priority },
+    { key: keyword('Priority'), value: spec.scheduling.priority },
     { key: keyword('GpuType'), value: resources.gpuType ?? 'none' },
     { key: int('Gpus'), value: resources.gpus },
     { key: int('Nodes'), value: resources.nodes },
+    // A namespace of an earlier version may lack the attribute: runs that do not need it must not fail there.
+    ...(keywords.length > 0 ? [{ key: metadata, value: keywords }] : []),
   ];
 }
 

@@ -157,7 +157,7 @@ class LiveRun {
   async live(): Promise<RunOutcome> {
     showStatus(
       { run: this.name, status: 'PENDING', resumption: 0, reason: '', message: 'Constructed.' },
-      showConstructed(this.input.user, this.resources, this.input.spec.scheduling),
+      showConstructed(this.input, this.resources),
     );
     for (;;) {
       const failure = await this.resume();
