@@ -98,7 +98,7 @@ function gitSteps(repo: GitRepoIntegration): Step[] {
 
   const commands = [clone.join(' ')];
   if (repo.gitCommit !== undefined) {
-    commands.push(`git -C ${path} checkout ${quoteForShell(repo.gitCommit)}`);
+    commands.push(`git -C ${path} checkout --quiet ${quoteForShell(repo.gitCommit)}`);
     if (repo.recursive) commands.push(`git -C ${path} submodule update --init --recursive`);
   }
   const failure = `Unable to clone git repo: ${repo.gitRepo}`;
@@ -135,11 +135,13 @@ function withoutEnding(gitRepo: string): string {
 }
 
 const PROLOGUE = `
+# Of two streams, Docker may mix up the order.
+exec 2>&1
 plain_ssh='ssh -o StrictHostKeyChecking=no'
 export GIT_SSH_COMMAND="\${GIT_SSH_COMMAND:-$plain_ssh}"
 advise_git_ssh() {
   if [ "$GIT_SSH_COMMAND" = "$plain_ssh" ]; then
-    echo '[mcli] There is no git-ssh secret. If the repository is private: mcli create secret git-ssh KEYFILE' >&2
+    echo '[mcli] There is no git-ssh secret. If the repository is private: mcli create secret git-ssh KEYFILE'
   fi
 }
 # Nobody is there to type a password: a private repository must fail, not wait.
@@ -166,7 +168,7 @@ function script(integrations: readonly Integration[], steps: readonly PlacedStep
 }
 
 function stepLines(title: string, { commands, failure, advice, exitCode }: PlacedStep): string[] {
-  const said = `${say(`${title} failed after`, ` "$SECONDS s:" ${quoteForShell(failure)}`)} >&2`;
+  const said = say(`${title} failed after`, ` "$SECONDS s:" ${quoteForShell(failure)}`);
   const onFailure = [said, ...(advice === undefined ? [] : [advice]), `exit ${exitCode}`].join('; ');
   return commands.flatMap((command) => [say(`${title}: ${command}`), `${command} || { ${onFailure}; }`]);
 }

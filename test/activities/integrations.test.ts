@@ -36,7 +36,7 @@ describe('git_repo', () => {
     ]);
     expect(commands(repo({ gitCommit: 'abc123', gitBranch: 'gone', recursive: true }))).toEqual([
       'git clone --recursive -- git@github.com:org/repo.git repo',
-      'git -C repo checkout abc123',
+      'git -C repo checkout --quiet abc123',
       'git -C repo submodule update --init --recursive',
     ]);
     expect(commands(repo({ gitRepo: 'https://git.example/x/tool.git' }))).toEqual([

@@ -22,11 +22,21 @@ export interface TestRegistry {
   dispose(): Promise<void>;
 }
 
+interface RegistryTls {
+  /** An address of this machine. Of one on loopback, Docker takes any certificate, and none. */
+  readonly host: string;
+  /** Files. */
+  readonly certificate: string;
+  readonly key: string;
+}
+
 /** @param htpasswd lines `user:bcrypt-hash`; without them everyone may pull and push. */
-export async function startRegistry(htpasswd?: string): Promise<TestRegistry> {
+export async function startRegistry(htpasswd?: string, tls?: RegistryTls): Promise<TestRegistry> {
   await install();
   const folder = await mkdtemp(join(tmpdir(), 'mcli-test-registry-'));
   const port = await freePort();
+  const listen = `addr: ${tls?.host ?? '127.0.0.1'}:${port}`;
+  const secured = tls && `, tls: { certificate: ${tls.certificate}, key: ${tls.key} }`;
   const auth = ['auth:', '  htpasswd:', '    realm: test', `    path: ${folder}/htpasswd`];
   if (htpasswd !== undefined) await writeFile(`${folder}/htpasswd`, htpasswd);
   await writeFile(
@@ -35,14 +45,14 @@ export async function startRegistry(htpasswd?: string): Promise<TestRegistry> {
       'version: 0.1',
       'log: { level: error }',
       `storage: { filesystem: { rootdirectory: ${folder}/data } }`,
-      `http: { addr: 127.0.0.1:${port} }`,
+      `http: { ${listen}${secured ?? ''} }`,
       ...(htpasswd === undefined ? [] : auth),
     ].join('\n'),
   );
   const server = spawn('docker-registry', ['serve', `${folder}/config.yml`], { stdio: 'ignore' });
-  await untilItListens(port);
+  await untilItListens(port, tls?.host);
   return {
-    address: `localhost:${port}`,
+    address: `${tls?.host ?? 'localhost'}:${port}`,
     async dispose() {
       const gone = once(server, 'exit');
       server.kill('SIGKILL');
@@ -161,15 +171,17 @@ async function install(): Promise<void> {
   }
 }
 
-async function untilItListens(port: number): Promise<void> {
+async function untilItListens(port: number, host = '127.0.0.1'): Promise<void> {
   for (let attempt = 0; ; attempt += 1) {
+    const socket = connect(port, host);
     try {
-      const response = await fetch(`http://127.0.0.1:${port}/v2/`);
-      await response.body?.cancel();
+      await once(socket, 'connect');
       return;
     } catch (error) {
       if (attempt > 100) throw error;
       await sleep(50);
+    } finally {
+      socket.destroy();
     }
   }
 }
