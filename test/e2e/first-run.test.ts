@@ -69,12 +69,13 @@ describe('a run that fails', () => {
     expect(answer.stdout).not.toContain('never\n');
   });
 
-  it('blames an image that cannot be pulled, with the hint about secrets', async () => {
-    const file = await home.file('image.yaml', cpuRun('true').replace('bash', 'localhost:1/none:1'));
+  it('blames a registry that does not answer, and says what to check', async () => {
+    const yaml = cpuRun('true').replace('bash', 'localhost:1/none:1');
+    const file = await home.file('image.yaml', `${yaml}scheduling: {retry_on_system_failure: false}\n`);
     const answer = await home.mcli('run', '-f', file);
     expect(answer.code).toBe(1);
     expect(answer.stderr).toContain('Failed (FailedPull)');
-    expect(answer.stderr).toContain('mcli create secret docker');
+    expect(answer.stderr).toContain('Check that the registry is up');
   });
 
   it('is refused at once when it can never fit, and takes no place in the list', async () => {
