@@ -62,7 +62,8 @@ export function createContainerActivities({
         const plan = planIntegrations(input.spec.integrations);
         if (plan.script === undefined) return;
         const files = integrationFiles(input, settings, plan.script);
-        const exit = await runPhase(input, { phase: 'integrations', files }, signal);
+        const phase: Phase = { phase: 'integrations', files, startsAnew: true };
+        const exit = await runPhase(input, phase, signal);
         const failure = exitFailure(exit);
         if (failure) throw runFailure({ ...integrationFailure(failure, plan), ...where(input) });
       }),
@@ -73,7 +74,12 @@ export function createContainerActivities({
       return whileAttached(
         (signal) => {
           const work = async (): Promise<ContainerExit> => {
-            const phase: Phase = { phase: 'command', files: commandFiles(input, settings) };
+            const phase: Phase = {
+              phase: 'command',
+              files: commandFiles(input, settings),
+              // What the integrations or an earlier attempt did in a container went with it.
+              startsAnew: !planIntegrations(input.spec.integrations).script && !earlier?.usage,
+            };
             const exit = await runPhase(input, phase, signal);
             // Not awaited: the outcome of the run must not wait for the log; `remove-container` does.
             void logs.close(input, `exit ${exit.exitCode}`);
@@ -129,6 +135,7 @@ export function createContainerActivities({
     const name = containerName(input);
     let state = await docker.inspect(name);
     if (state === undefined) {
+      if (!phase.startsAnew) throw runFailure(removedFromOutside(input));
       const additions = await additionsFor(input);
       await unlessOrderedToStop(name, signal);
       await docker.create(containerConfig(input, settings, raiseLimits, additions)).catch(failStart(input));
@@ -252,6 +259,8 @@ const LOST_PATIENCE_MS = 5_000;
 interface Phase {
   readonly phase: 'integrations' | 'command';
   readonly files: readonly ContainerFile[];
+  /** Whether it may begin in a new container. */
+  readonly startsAnew: boolean;
 }
 
 interface Marker {

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { MockActivityEnvironment } from '@temporalio/testing';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ContainerExit, ContainerStop, RankExecution } from '../../activities/contract.ts';
@@ -216,6 +217,18 @@ describe('an end', () => {
     expect(failure).toMatchObject({ type: 'ContainerStopped', message: expect.stringMatching(words) });
     expect(failure).not.toHaveProperty('exitCode');
     expect(isRetried(failure)).toBe(true);
+  });
+
+  it('by removal while no agent lived is told, and nothing is started again', async () => {
+    const rank = tracked('echo again');
+    const usage = { at: 1, samples: 1 };
+    const later = new MockActivityEnvironment({ heartbeatDetails: { rank: 0, usage } });
+    const ended = { type: 'ContainerStopped', message: expect.stringContaining('it was removed') };
+    expect(await later.run(agent().execute, rank).catch((error: unknown) => error)).toMatchObject(ended);
+    const integrations = [{ type: 'pip_packages', packages: ['pip'], upgrade: false } as const];
+    const prepared = tracked('echo unprepared', { integrations });
+    expect(await execute(prepared).catch((error: unknown) => error)).toMatchObject(ended);
+    expect([await containerOf(rank), await containerOf(prepared)]).toEqual([undefined, undefined]);
   });
 
   it('by removal from outside is told at once', async () => {
@@ -442,14 +455,14 @@ describe('integrations', () => {
       .catch((error: unknown) => error);
     expect(await outcome).toMatchObject({
       type: 'IntegrationFailed',
-      message: 'Integration 2 (pip_packages) failed: Failed to pip install packages: /nowhere/x>=2 y',
+      message: 'Integration 3 (pip_packages) failed: Failed to pip install packages: /nowhere/x>=2 y',
       nonRetryable: true,
       details: [{ type: 'IntegrationFailed', rank: 0, node: 'test-node' }],
     });
     const { log } = await finish(rank);
-    expect(log.text).toContain('[mcli] integration 1/2 (pip_packages): pip install pip\n');
-    expect(log.text).toMatch(/\[mcli\] integration 1\/2 \(pip_packages\): done in \d+ s\n/);
-    expect(log.text).toContain("[mcli] integration 2/2 (pip_packages): pip install '/nowhere/x>=2' y\n");
+    expect(log.text).toContain('[mcli] integration 2/3 (pip_packages): pip install pip\n');
+    expect(log.text).toMatch(/\[mcli\] integration 2\/3 \(pip_packages\): done in \d+ s\n/);
+    expect(log.text).toContain("[mcli] integration 3/3 (pip_packages): pip install '/nowhere/x>=2' y\n");
     expect(log.ends).toEqual(['removed']);
   });
 
