@@ -52,6 +52,7 @@ const ENTRY_BYTES = 32;
 /** A log that was silent is shipped at once; one that keeps talking, in batches this far apart. */
 const BATCH_INTERVAL_MS = 50;
 const RETRY_MS = 500;
+const MAX_PAUSE_MS = 30_000;
 /** Pieces of long lines take 100 bytes more in Docker's file, for 16 KiB each. */
 const PIECE_SHARE = 1.02;
 const BYTES_PER_MB = 1_048_576;
@@ -107,6 +108,7 @@ class RankLog {
   /** Ends the wait between batches. */
   #hurry = new AbortController();
   #lastRead: LogEntry | undefined;
+  #entriesRead = 0;
   /** What the mask held back when the log was read to its end. */
   #rest: readonly LogEntry[] = [];
   /** The entry that says why the log ends here, from when it is in the queue. */
@@ -133,12 +135,20 @@ class RankLog {
   async #pass(): Promise<void> {
     this.#mask ??= createSecretMask(await untilItWorks(() => this.#secretsOf(this.#ref)));
     this.#position ??= await untilItWorks(() => this.#stream.position(this.#ref));
-    while (!this.#isOver) {
-      const running = (await untilItWorks(() => this.#docker.inspect(this.#name)))?.status === 'running';
-      if (!running && (await this.#isWhole())) break;
+    for (let pauseMs = RETRY_MS; !this.#isOver;) {
+      const state = await untilItWorks(() => this.#docker.inspect(this.#name));
+      const running = state?.status === 'running';
+      if (state === undefined || (!running && (await this.#isWhole()))) break;
+      const before = this.#entriesRead;
       const complete = await this.#read(this.#mask);
-      if (!running && complete) break;
-      await this.#untilStopped();
+      const gotOn = this.#entriesRead > before;
+      if (!running && complete) {
+        if (!gotOn && !(await this.#isWhole())) this.#enqueueNotice(FILE_IS_DAMAGED, this.#lastRead?.timeNs);
+      } else {
+        // A file that can't be read beyond a damaged place would be read from its start all the time.
+        pauseMs = gotOn ? RETRY_MS : Math.min(2 * pauseMs, MAX_PAUSE_MS);
+        await this.#untilStopped(pauseMs);
+      }
     }
     await this.#drain();
   }
@@ -153,7 +163,11 @@ class RankLog {
       const frames = new DockerLogFrames();
       for await (const chunk of await this.#open(1)) last = frames.push(chunk as Buffer).at(-1) ?? last;
       if (last === undefined || this.#lastRead === undefined) return last === this.#lastRead;
-      return last.timeNs === this.#lastRead.timeNs && Buffer.compare(last.bytes, this.#lastRead.bytes) === 0;
+      // Without its predecessors, the last piece of a long line is not known for one, and lacks its newline.
+      const [first, second] = [last, this.#lastRead].map(({ bytes }) =>
+        Buffer.from(bytes).toString('latin1').trimEnd(),
+      );
+      return last.timeNs === this.#lastRead.timeNs && first === second;
     });
   }
 
@@ -166,16 +180,17 @@ class RankLog {
     try {
       for await (const chunk of await this.#open()) {
         for (const entry of frames.push(chunk as Buffer)) {
-          if (number === 0 && !this.#isBeginning(entry)) this.#enqueueNotice(entry, BEGINNING_IS_GONE);
+          if (number === 0 && !this.#isBeginning(entry)) this.#enqueueNotice(BEGINNING_IS_GONE, entry.timeNs);
           if (this.#isOver) return true;
           bytes += sizeOf(entry);
           const masked = mask.push(entry);
           if (number >= this.#nextToRead) {
             if (bytes <= this.#maxBytes) this.#enqueue(masked);
-            else this.#enqueueNotice(entry, limitReached(this.#maxBytes));
+            else this.#enqueueNotice(limitReached(this.#maxBytes), entry.timeNs);
           }
           this.#lastRead = entry;
           number += 1;
+          this.#entriesRead = Math.max(this.#entriesRead, number);
         }
         if (this.#queueBytes >= MAX_QUEUE_BYTES) await this.#drain();
       }
@@ -195,8 +210,8 @@ class RankLog {
   }
 
   /** The stream ends a moment before the container counts as stopped; a stream that broke off is opened again. */
-  async #untilStopped(): Promise<void> {
-    await this.#docker.waitForExit(this.#name, AbortSignal.timeout(RETRY_MS)).catch(() => undefined);
+  async #untilStopped(withinMs: number): Promise<void> {
+    await this.#docker.waitForExit(this.#name, AbortSignal.timeout(withinMs)).catch(() => undefined);
   }
 
   /** Nothing when there is no container (any more): it never started, or its log was shipped before. */
@@ -224,7 +239,8 @@ class RankLog {
   }
 
   /** Takes the place of an entry; nothing but the end may follow. */
-  #enqueueNotice({ timeNs }: LogEntry, text: string): void {
+  #enqueueNotice(text: string, timeNs = 0n): void {
+    if (this.#isOver) return;
     const lineIsOpen = this.#lastRead !== undefined && this.#lastRead.bytes.at(-1) !== NEWLINE;
     const bytes = Buffer.from(`${lineIsOpen ? '\n' : ''}[mcli] ${text}\n`);
     this.#notice = { stream: 'stderr', timeNs, bytes };
@@ -299,6 +315,9 @@ const NEWLINE = 10;
 const BEGINNING_IS_GONE =
   'Lines are missing here: the log grew past twice its limit (MCLI_NODE_LOG_LIMIT_MB) before it could be kept. ' +
   'What the run prints from here on is not kept.';
+
+const FILE_IS_DAMAGED =
+  "Lines are missing here: Docker cannot read the rest of its own file. Was the node's disk full, or its power off?";
 
 function limitReached(maxBytes: number): string {
   const limit = Math.round(maxBytes / BYTES_PER_MB).toLocaleString('en-US');

@@ -1,4 +1,5 @@
 /** What a log says when it reaches its limit, and what is masked in it: with real containers and a real NATS. */
+import { appendFile, stat } from 'node:fs/promises';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { dockerLogOptions } from '../../activities/container-logs.ts';
@@ -42,6 +43,7 @@ async function aContainer(command: string, maxBytes = LIMIT): Promise<RankRef> {
   return rank;
 }
 
+const logFileOf = (id: string): string => `/var/lib/docker/containers/${id}/local-logs/container.log`;
 const shipper = (secrets: readonly string[] = [], maxBytes = LIMIT): ContainerLogs =>
   aLogShipper(Promise.resolve(connection), { secretsOf: () => Promise.resolve(secrets), maxBytes });
 const exited = (rank: RankRef) => docker.waitForExit(containerName(rank), new AbortController().signal);
@@ -97,6 +99,24 @@ describe('a log that reaches its limit', () => {
     for await (const chunk of await docker.logs(containerName(rank))) left += (chunk as Buffer).length;
     expect(left).toBeLessThan(10_000_000);
   }, 60_000);
+});
+
+describe('a log whose file at Docker is damaged', () => {
+  it('says that lines are missing, and the run ends all the same', async () => {
+    const rank = await aContainer('echo before; sleep 1; echo behind');
+    const { id } = (await docker.inspect(containerName(rank))) ?? { id: '' };
+    await eventually(
+      async () => (await stat(logFileOf(id)).catch(() => undefined))?.size ?? 0,
+      (size) => size > 0,
+    );
+    // As a write that a full disk has cut short leaves it.
+    await appendFile(logFileOf(id), Buffer.from('\0\0\0\x30\x0a\x06stdou', 'latin1'));
+    await exited(rank);
+    await shipper().close(rank, 'exit 0');
+    const { text, ends } = await shippedLog(connection, rank);
+    expect(text).toMatch(/^before\n\[mcli] Lines are missing here: Docker cannot read the rest .*\n$/);
+    expect(ends).toEqual(['exit 0']);
+  });
 });
 
 describe('secrets in a log', () => {
