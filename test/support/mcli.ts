@@ -26,9 +26,13 @@ export class TestHome {
     this.path = home;
   }
 
-  static async up(...flags: readonly string[]): Promise<TestHome> {
+  static up(...flags: readonly string[]): Promise<TestHome> {
+    return TestHome.upWith({}, ...flags);
+  }
+
+  static async upWith(env: NodeJS.ProcessEnv, ...flags: readonly string[]): Promise<TestHome> {
     const home = new TestHome(await mkdtemp(path.join(tmpdir(), 'mcli-e2e-')));
-    const answer = await home.mcli('up', ...flags);
+    const answer = await home.mcliWith(env, 'up', ...flags);
     expect(answer.code, answer.stderr).toBe(0);
     return home;
   }
