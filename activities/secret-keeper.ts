@@ -18,13 +18,13 @@ interface Dependencies {
 }
 
 export interface SecretKeeper {
-  /** Looks at once and every 10 s; ends with `signal`. */
+  /** Looks at once and every 5 s; ends with `signal`. */
   watch(signal: AbortSignal): Promise<void>;
   /** One look. */
   look(): Promise<void>;
 }
 
-const LOOK_INTERVAL_MS = 10_000;
+const LOOK_INTERVAL_MS = 5_000;
 
 export function createSecretKeeper({
   buckets,

@@ -30,7 +30,7 @@ interface Dependencies {
 }
 
 const RETRY_MS = 1_000;
-/** Agents look for new keys every 10 s. */
+/** Agents look for new keys every 5 s. */
 const PASS_ON_MS = 30_000;
 
 export function createSecretStore({
