@@ -81,7 +81,7 @@ export function aLogShipper(
     docker,
     stream,
     secretsOf: () => Promise.resolve([]),
-    maxBytes: 1024 ** 3,
+    maxBytes: SETTINGS.logLimitBytes,
     ...settings,
   });
 }
