@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -165,33 +165,40 @@ describe('a bad value is refused, and not repeated in the message', () => {
 });
 
 describe('private keys', () => {
-  const made = (passphrase: string, format: string): string => {
-    const key = path.join(folder, `key-${format}-${passphrase}`);
-    execFileSync('ssh-keygen', ['-q', '-t', 'rsa', '-b', '1024', '-m', format, '-N', passphrase, '-f', key]);
-    return key;
+  const pem = (type: 'pkcs1' | 'pkcs8', passphrase?: string): string => {
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 1024 });
+    const locked = passphrase === undefined ? {} : { cipher: 'aes-128-cbc', passphrase };
+    return privateKey.export({ type, format: 'pem', ...locked }).toString();
+  };
+  /** The beginning of what `ssh-keygen` writes, which says how the rest is locked. */
+  const openssh = (cipher: string): string => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(cipher.length);
+    const body = Buffer.concat([Buffer.from('openssh-key-v1\0'), length, Buffer.from(cipher.padEnd(80))]);
+    return `-----BEGIN OPENSSH PRIVATE KEY-----\n${body.toString('base64')}\n-----END OPENSSH PRIVATE KEY-----\n`;
   };
 
   it('end with a newline, whatever editor they went through', async () => {
-    const key = made('', 'RFC4716');
-    const { content, stem } = await read('git-ssh', { argument: key });
-    const text = Buffer.from((content as { fileBase64: string }).fileBase64, 'base64').toString();
-    expect(text).toBe(execFileSync('cat', [key], { encoding: 'utf8' }));
-    expect(stem).toBe('key-RFC4716-');
-    const { content: mended } = await read('ssh', {
-      stdin: text.trimEnd().replaceAll('\n', '\r\n'),
-    });
+    const text = openssh('none');
+    const { content, stem } = await read('git-ssh', { argument: await file('id_ed25519', text) });
+    expect(Buffer.from((content as { fileBase64: string }).fileBase64, 'base64').toString()).toBe(text);
+    expect(stem).toBe('id_ed25519');
+    const { content: mended } = await read('ssh', { stdin: text.trimEnd().replaceAll('\n', '\r\n') });
     expect(mended).toEqual({ ...content, type: 'ssh' });
+    expect((await read('ssh', { stdin: pem('pkcs1') })).content.type).toBe('ssh');
+    expect((await read('ssh', { stdin: pem('pkcs8') })).content.type).toBe('ssh');
   });
 
-  it('with a passphrase are refused, since nobody could type it', async () => {
-    for (const format of ['RFC4716', 'PEM', 'PKCS8']) {
-      const problem = await problemOf('ssh', { argument: made('geheim', format) });
-      expect(problem.message).toBe('This private key has a passphrase');
-    }
+  it.each([
+    ['OpenSSH', openssh('aes256-ctr')],
+    ['PEM', pem('pkcs1', 'geheim')],
+    ['PKCS8', pem('pkcs8', 'geheim')],
+  ])('with a passphrase are refused, since nobody could type it: %s', async (_, stdin) => {
+    expect((await problemOf('ssh', { stdin })).message).toBe('This private key has a passphrase');
   });
 
   it('for SFTP come with the keys of the host, or with the word that none are checked', async () => {
-    const key = made('', 'PEM');
+    const key = await file('key', openssh('none'));
     const hosts = await file('known_hosts', 'host ssh-rsa A\n');
     const mountPath = '/secrets/n';
     expect((await read('sftp-ssh', { argument: key, flags: { knownHosts: hosts } })).content).toMatchObject({
