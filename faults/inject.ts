@@ -19,6 +19,8 @@ export interface World {
 }
 
 const LOOK_MS = 100;
+/** A container to kill; a node that is not cut off already. */
+const TARGET_WITHIN_MS = 10_000;
 const WELL_WITHIN_MS = 120_000;
 /** A heartbeat that was on its way when the agent died says nothing of the next agent. */
 const ON_THE_WAY_MS = 300;
@@ -34,10 +36,16 @@ export class Injector {
     this.world = world;
   }
 
-  /** Resolves when all is well again, or was not within two minutes. Does nothing where there is nothing to hit. */
+  /** Resolves when all is well again, or was not within two minutes. Waits a while for something to hit. */
   async inject(planned: PlannedFault): Promise<void> {
-    const at = Date.now();
-    const begun = this.begin(planned);
+    const giveUpAt = Date.now() + TARGET_WITHIN_MS;
+    let at = Date.now();
+    let begun = this.begin(planned);
+    while (begun === undefined && at < giveUpAt) {
+      await sleep(LOOK_MS);
+      at = Date.now();
+      begun = this.begin(planned);
+    }
     if (begun === undefined) return;
     const { target, container, mend, isWell } = begun;
     const fault = { kind: planned.kind, target, at, ...(container === undefined ? {} : { container }) };

@@ -35,7 +35,7 @@ export interface RankName {
   readonly rank: number;
 }
 
-export const SIGNAL_CODES = { KILL: 137, SEGV: 139 } as const;
+const SIGNAL_CODES = { KILL: 137, SEGV: 139 } as const;
 const ENDLESS = 1_000_000_000;
 const LINGER_LINES = 4;
 /** NUL, bytes that are not UTF-8, a carriage return, a colour. */
