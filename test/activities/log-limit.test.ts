@@ -1,9 +1,12 @@
-/** What a log says when it reaches its limit, and what is masked in it: with real containers and a real NATS. */
+/** What limits a log, what it says then, and what is masked in it: with real containers and a real NATS. */
 import { appendFile, stat } from 'node:fs/promises';
+import { PassThrough } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { dockerLogOptions } from '../../activities/container-logs.ts';
 import type { ContainerLogs } from '../../activities/container-logs.ts';
+import type { Docker } from '../../activities/docker.ts';
 import type { RankRef } from '../../core/naming.ts';
 import { containerName } from '../../core/naming.ts';
 import { aLogShipper, aRank, docker, eventually, shippedLog } from '../support/docker.ts';
@@ -98,6 +101,45 @@ describe('a log that reaches its limit', () => {
     let left = 0;
     for await (const chunk of await docker.logs(containerName(rank))) left += (chunk as Buffer).length;
     expect(left).toBeLessThan(10_000_000);
+  }, 60_000);
+});
+
+describe('a log that NATS does not take', () => {
+  it('is read no further than memory may hold, and is whole in the end', async () => {
+    const count = 300_000;
+    const rank = await aContainer(`echo 0; sleep 0.5; seq 1 ${count}`, 1024 ** 3);
+    let bytesRead = 0;
+    const counting: Docker = {
+      ...docker,
+      async logs(name, tail) {
+        const counter = new PassThrough();
+        counter.on('data', (chunk: Buffer) => (bytesRead += chunk.length)).pause();
+        return (await docker.logs(name, tail)).pipe(counter);
+      },
+    };
+    const agent = aLogShipper(Promise.resolve(connection), { docker: counting });
+    agent.follow(rank);
+    await eventually(
+      () => shippedLog(connection, rank).catch(() => undefined),
+      (log) => log?.text === '0\n',
+    );
+    await nats.kill();
+    await exited(rank);
+    let before = -1;
+    await eventually(
+      async () => {
+        before = bytesRead;
+        await sleep(300);
+        return bytesRead;
+      },
+      (now) => now === before && now > 1_000_000,
+    );
+    // Docker puts 39 bytes around each of these lines.
+    expect(bytesRead).toBeLessThan(10_000_000);
+    await nats.start();
+    await agent.close(rank, 'exit 0');
+    const { text } = await shippedLog(connection, rank);
+    expect(text === Array.from({ length: count + 1 }, (_, index) => `${index}\n`).join('')).toBe(true);
   }, 60_000);
 });
 
