@@ -1,7 +1,7 @@
 /**
  * How git, in a container, gets the token of a private repository over https: from the variable of the host, which a
- * secret sets. A token goes to its own host only, whatever submodules and requirements a repository names, and it is
- * in no command line and in no file.
+ * secret sets. A token goes to its own host only, and only encrypted, whatever submodules and requirements a
+ * repository names; and it is in no command line and in no file.
  */
 import { CONFIG_DIR } from '../core/naming.ts';
 import type { ContainerFile } from './docker.ts';
@@ -15,7 +15,7 @@ export const GIT_ASKPASS = { GIT_ASKPASS: ASKPASS_PATH };
  * want a token take any user name with it; for the others it stands in the address of the repository.
  */
 const ASKPASS = `#!/usr/bin/env bash
-[[ $1 =~ ://([^@/\\']*@)?([^/\\']+) ]] || exit 1
+[[ $1 =~ https://([^@/\\']*@)?([^/\\']+) ]] || exit 1
 host=\${BASH_REMATCH[2]}
 variable=GIT_TOKEN_\${host//[^a-zA-Z0-9]/_}
 variable=\${variable^^}

@@ -1,0 +1,28 @@
+import { spawnSync } from 'node:child_process';
+import { expect, it } from 'vitest';
+import { ASKPASS_FILE } from '../../activities/git-askpass.ts';
+
+/** What the program answers to git, or what it says instead. */
+function ask(prompt: string): string {
+  const env = { PATH: process.env['PATH'], GIT_TOKEN_GIT_EXAMPLE_8443: 'a token' };
+  const answer = spawnSync('bash', ['-c', ASKPASS_FILE.content, 'askpass', prompt], {
+    env,
+    encoding: 'utf8',
+  });
+  return answer.status === 0 ? answer.stdout : `${answer.stderr}(${answer.status})`;
+}
+
+it.each([
+  ["Username for 'https://git.example:8443': ", 'x-access-token\n'],
+  ["Password for 'https://x-access-token@git.example:8443': ", 'a token\n'],
+  ["Password for 'https://ann@git.example:8443': ", 'a token\n'],
+  ["Password for 'https://git.example:8443@other.example': ", /GIT_TOKEN_OTHER_EXAMPLE\n\(1\)$/],
+  [
+    "Username for 'https://git.example': ",
+    '[mcli] git.example asks for a token, and there is none: mcli create secret env GIT_TOKEN_GIT_EXAMPLE\n(1)',
+  ],
+  ["Password for 'http://git.example:8443': ", '(1)'],
+])('answers %s', (prompt, answer) => {
+  if (typeof answer === 'string') expect(ask(prompt)).toBe(answer);
+  else expect(ask(prompt)).toMatch(answer);
+});
