@@ -94,8 +94,10 @@ export class SecretBuckets {
     });
   }
 
+  /** Makes both buckets where they are missing: clients need no permission to do so. */
   async publishRecipient(cluster: string, node: string, recipient: string): Promise<void> {
     await heard(async () => {
+      await this.openOrMake(SECRETS_BUCKET);
       const bucket = await this.openOrMake(KEYS_BUCKET);
       const known = await bucket.get(nodeKey(cluster, node));
       if (known?.operation === 'PUT' && known.string() === recipient) return;
