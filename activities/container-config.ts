@@ -10,6 +10,8 @@ import {
   RUN_CONFIG_PATH,
 } from '../core/naming.ts';
 import type { RunSpec } from '../core/run-spec.ts';
+import { quoteForShell } from '../core/shell-words.ts';
+import { TRACKER_NAMES, trackerEnvironment } from '../core/tracking.ts';
 import { dockerLogOptions } from './container-logs.ts';
 import { ENTRY_COMMAND, entryFiles } from './container-entry.ts';
 import type { RankExecution } from './contract.ts';
@@ -188,20 +190,11 @@ function containerEnvironment(
     MASTER_ADDR: input.numNodes > 1 ? input.masterAddress : '127.0.0.1',
     MASTER_PORT: String(masterPort(input.fence)),
     ...(!attached && { NVIDIA_VISIBLE_DEVICES: 'void' }),
-    ...trackerEnvironment(input),
+    ...trackerEnvironment(input.run, input.rank, spec),
+    ...input.tracking?.environment,
     ...additions.environment,
     ...spec.envVariables,
   };
-}
-
-function trackerEnvironment({ run, spec }: RankExecution): Record<string, string> {
-  const result: Record<string, string> = {};
-  for (const integration of spec.integrations) {
-    if (!('environment' in integration)) continue;
-    if (integration.type === 'wandb') result['WANDB_NAME'] = run;
-    Object.assign(result, integration.environment);
-  }
-  return result;
 }
 
 export function integrationFiles(
@@ -209,7 +202,10 @@ export function integrationFiles(
   settings: NodeSettings,
   script: string,
 ): ContainerFile[] {
-  return [...configFiles(input.spec, settings), ...entryFiles(`${READ_SECRETS}${script}`)];
+  return [
+    ...configFiles(input.spec, settings),
+    ...entryFiles(`${READ_SECRETS}${trackerLines(input)}${script}`),
+  ];
 }
 
 const READ_SECRETS = `if [ -f ${SECRET_ENVIRONMENT_PATH} ]; then source ${SECRET_ENVIRONMENT_PATH}; fi
@@ -220,13 +216,25 @@ const READ_SECRETS = `if [ -f ${SECRET_ENVIRONMENT_PATH} ]; then source ${SECRET
  * their grace time; without the trap it would end at once and take them with it. `source` keeps the line numbers of
  * the command in error messages.
  */
-const COMMAND_PROGRAM = `${READ_SECRETS}trap 'wait; exit 143' TERM
+const COMMAND_PROGRAM = `trap 'wait; exit 143' TERM
 set -e
 source ${COMMAND_PATH}
 `;
 
 export function commandFiles(input: RankExecution, settings: NodeSettings): ContainerFile[] {
-  return [...configFiles(input.spec, settings), ...entryFiles(COMMAND_PROGRAM)];
+  const { spec } = input;
+  const isFirst = spec.integrations.every((integration) => 'environment' in integration);
+  const lines = isFirst ? trackerLines(input) : '';
+  return [...configFiles(spec, settings), ...entryFiles(`${READ_SECRETS}${lines}${COMMAND_PROGRAM}`)];
+}
+
+/** Where the run is seen, as the first lines of its log, and what did not work. */
+function trackerLines({ rank, tracking }: RankExecution): string {
+  if (rank > 0 || tracking === undefined) return '';
+  const links = tracking.links.map(({ tracker, url }) => `${TRACKER_NAMES[tracker]}: ${url}`);
+  return [...links, ...tracking.problems]
+    .map((line) => `echo ${quoteForShell(`mcli: ${line}`)} >&2\n`)
+    .join('');
 }
 
 function configFiles(spec: RunSpec, settings: NodeSettings): ContainerFile[] {

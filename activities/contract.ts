@@ -9,6 +9,7 @@ import type { RankRef } from '../core/naming.ts';
 import type { RankReport } from '../core/rank-report.ts';
 import type { Problem } from '../core/run-problem.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
+import type { OpenedTrackers, TrackerReport } from '../core/tracking.ts';
 import type { GrantedLease, NodeReport, Release, Revocation } from '../workflows/messages.ts';
 
 /** One rank of one resumption on its node. */
@@ -32,6 +33,8 @@ export interface RankExecution extends RankAssignment {
   readonly masterAddress: string;
   /** From SIGTERM to SIGKILL when the run is stopped. */
   readonly graceMs: number;
+  /** Absent of a run without trackers. */
+  readonly tracking?: OpenedTrackers;
 }
 
 export interface PulledImage {
@@ -80,6 +83,13 @@ export interface NodeActivities {
   'stop-container'(input: RankAssignment & { readonly graceMs: number }): Promise<ContainerStop>;
   /** Stops the container if it runs, drains and closes its log, removes it. Idempotent. */
   'remove-container'(input: RankAssignment & { readonly graceMs: number }): Promise<ContainerStop>;
+  /**
+   * Finds or makes the run's entries in its trackers, for rank 0 and with its secrets, within seconds. Does not fail:
+   * what did not work is in the answer.
+   */
+  'open-trackers'(input: RankExecution): Promise<OpenedTrackers>;
+  /** Tells MLflow how a run has ended that is over. Fails with TrackerSilent, to be repeated. Idempotent. */
+  'report-run'(input: { readonly run: string }): Promise<readonly TrackerReport[]>;
   /** Runs as long as the node is in service: its heartbeat is the node's. */
   'serve-node'(input: { readonly cluster: string; readonly node: string }): Promise<void>;
 }

@@ -28,6 +28,12 @@ export interface RunSecrets {
   authFor(
     input: RankAssignment & { readonly image: string; readonly user: string },
   ): Promise<RegistryAuth | undefined>;
+  /** Variables for a run that sets `own` itself; waits for no longer than the signal allows. */
+  variablesFor(
+    user: string,
+    own: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<Readonly<Record<string, string>>>;
   /** Values that must not be seen in the log of a container, as they were when it was made. */
   maskedFor(ref: RankRef): Promise<readonly string[]>;
   /** The container is gone. */
@@ -61,6 +67,9 @@ export function createRunSecrets({ store, runtime, masked, docker }: Dependencie
       const found = registryCredentials(input.image, await open(input));
       return found && { ...found, server: serverAddress(found.server) };
     },
+
+    variablesFor: async (user, own, signal) =>
+      deliverSecrets(await store.openFor(user, signal), own).environment,
 
     maskedFor: (ref) => masked.recall(containerName(ref)),
 

@@ -12,6 +12,7 @@ import type { RunInput, RunOutcome } from '../core/run.ts';
 import type { ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
 import { isTerminal } from '../core/run-status.ts';
 import type { RunStatus } from '../core/run-status.ts';
+import type { OpenedTrackers } from '../core/tracking.ts';
 import { schedulingUpdate } from '../workflows/messages.ts';
 import type { SchedulingChange } from '../workflows/messages.ts';
 
@@ -51,6 +52,8 @@ export interface RunDetails {
   readonly lifecycle: readonly LifecycleStep[];
   /** Of the ranks of the last resumption that ran whose command has ended, by rank. */
   readonly reports: readonly RankReport[];
+  /** What its trackers answered when the last resumption that got capacity began; absent without trackers. */
+  readonly trackers?: OpenedTrackers;
   /** True when the workflow has ended. */
   readonly closed: boolean;
   /** True when construction refused the run: it never took a place among the runs. */
@@ -61,6 +64,7 @@ export class RunHistory {
   private readonly name: string;
   private readonly client: Client;
   private readonly constructIds = new Set<string>();
+  private readonly openIds = new Set<string>();
   private readonly steps: LifecycleStep[] = [];
   /** Of the last resumption that ran, by the event that scheduled its commands. */
   private readonly commands = new Map<string, RankAssignment>();
@@ -107,6 +111,8 @@ export class RunHistory {
       this.details.createdAt = at;
     } else if (scheduled?.activityType?.name === 'construct') {
       this.constructIds.add(String(event.eventId));
+    } else if (scheduled?.activityType?.name === 'open-trackers') {
+      this.openIds.add(String(event.eventId));
     } else if (scheduled?.activityType?.name === 'execute') {
       const rank = await this.decode<RankAssignment>(scheduled.input?.payloads);
       const [earlier] = this.commands.values();
@@ -118,6 +124,9 @@ export class RunHistory {
     } else if (event.activityTaskCompletedEventAttributes) {
       const { scheduledEventId, result } = event.activityTaskCompletedEventAttributes;
       await this.addReport(scheduledEventId, result?.payloads?.[0]);
+      if (this.openIds.has(String(scheduledEventId))) {
+        this.details.trackers = await this.decode<OpenedTrackers>(result?.payloads);
+      }
       if (!this.constructIds.has(String(scheduledEventId))) return;
       const construction = await this.decode<Construction>(result?.payloads);
       if (construction.accepted) this.details.resources = construction.resources;

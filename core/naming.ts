@@ -6,10 +6,12 @@ export const CONTROL_QUEUE = 'mcli-control';
 /** Cluster and node workflows, in a process of their own: a flood of signals there must not stop runs. */
 export const CLUSTER_QUEUE = 'mcli-clusters';
 
-export const WORKFLOW_TYPES = { run: 'run', cluster: 'cluster', node: 'node' } as const;
+export const WORKFLOW_TYPES = { run: 'run', cluster: 'cluster', node: 'node', tracking: 'tracking' } as const;
 
 export const clusterWorkflowId = (cluster: string): string => `cluster/${cluster}`;
 export const nodeWorkflowId = (cluster: string, node: string): string => `node/${cluster}/${node}`;
+/** The report of a run to its trackers; names of runs have no slash. */
+export const trackingWorkflowId = (run: string): string => `tracking/${run}`;
 /** The inverse of `nodeWorkflowId`; cluster names have no slash. */
 export const clusterOfNodeWorkflow = (workflowId: string): string => workflowId.split('/')[1] ?? '';
 export const nodeQueue = (cluster: string, node: string): string => `node/${cluster}/${node}`;

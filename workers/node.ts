@@ -35,6 +35,8 @@ import { createOrphanKeeper } from '../activities/orphans.ts';
 import type { OrphanKeeper } from '../activities/orphans.ts';
 import { createProgressFiles } from '../activities/progress-files.ts';
 import { createRankWatch } from '../activities/rank-watch.ts';
+import { readRun } from '../activities/run-report.ts';
+import { createTrackerActivities } from '../activities/trackers.ts';
 import type { NodeInventory } from '../core/cluster.ts';
 import {
   CLUSTER_QUEUE,
@@ -136,6 +138,11 @@ async function serveNode(config: NodeConfig): Promise<void> {
       additionsFor: async (input) =>
         joinAdditions(await secrets.additionsFor(input), await progress.additions(input)),
       released,
+    }),
+    ...createTrackerActivities({
+      runDetails: async (run) => await readRun(await connecting.promise, run),
+      secretVariables: (user, own, signal) => secrets.variablesFor(user, own, signal),
+      containerEnv: config.containerEnv,
     }),
   };
   const connection = await patiently('Temporal', () => NativeConnection.connect(connectionOptions));

@@ -13,8 +13,10 @@ import { exitFailure, isFailureType, rootCause } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
 import type { RunInput } from '../core/run.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
+import { TRACKER_NAMES, trackersOf } from '../core/tracking.ts';
+import type { OpenedTrackers } from '../core/tracking.ts';
 import type { Interruptions } from './interruptions.ts';
-import { nodeActivities, removals, stopOrders } from './run-activities.ts';
+import { nodeActivities, removals, stopOrders, trackerOpenings } from './run-activities.ts';
 
 /** A Docker daemon that refuses is asked again this often. */
 const REMOVE_AGAIN_MS = 10_000;
@@ -67,6 +69,33 @@ export async function pullImages({ ranks, spec }: Gang): Promise<void> {
     const node = nodeActivities(rank, `Pull ${spec.image} on ${rank.node}`);
     await node['pull-image']({ ...assignmentOf(rank), image: spec.image, user: rank.user });
   });
+}
+
+/**
+ * Pulls the image on every node while the trackers are asked for the entries of the run, and answers with the gang that
+ * knows of them. Waits for both, also when one fails: an entry that is still being made would be made again.
+ */
+export async function pullImagesAndOpenTrackers(gang: Gang): Promise<Gang> {
+  const opening = openTrackers(gang);
+  try {
+    await pullImages(gang);
+  } finally {
+    await opening;
+  }
+  const tracking = await opening;
+  return { ...gang, ranks: gang.ranks.map((rank) => ({ ...rank, tracking })) };
+}
+
+/** Never fails. */
+async function openTrackers({ ranks, spec }: Gang): Promise<OpenedTrackers> {
+  const [first] = ranks as [RankExecution];
+  const names = trackersOf(spec).map((tracker) => TRACKER_NAMES[tracker]);
+  try {
+    return await trackerOpenings(first, `Open ${names.join(', ')}`)['open-trackers'](first);
+  } catch {
+    const problem = `${first.node} has not heard of ${names.join(', ')} in time; the run goes on without.`;
+    return { links: [], environment: {}, problems: [problem] };
+  }
 }
 
 export async function runIntegrations({ ranks, spec }: Gang): Promise<void> {

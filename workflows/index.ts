@@ -1,2 +1,3 @@
 /** Bundle of the control worker. */
 export { run } from './run.ts';
+export { tracking } from './tracking.ts';

@@ -67,6 +67,16 @@ export function stopOrders(place: Place, summary: string): Pick<NodeActivities, 
   });
 }
 
+/** A courtesy: a tracker or an agent that does not answer soon holds nothing up. */
+export function trackerOpenings(place: Place, summary: string): Pick<NodeActivities, 'open-trackers'> {
+  return proxyActivities<NodeActivities>({
+    taskQueue: nodeQueue(place.cluster, place.node),
+    scheduleToCloseTimeout: '10s',
+    retry: { maximumAttempts: 1 },
+    summary,
+  });
+}
+
 /** No limit to the wait for a node: the cluster decides that a node is lost, and revokes the lease. */
 function onNode({ cluster, node }: Place, summary: string): ActivityOptions {
   return {

@@ -21,12 +21,14 @@ import { MAX_SYSTEM_RETRIES } from '../core/run.ts';
 import type { RunInput, RunOutcome } from '../core/run.ts';
 import type { ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
 import type { RunStatus } from '../core/run-status.ts';
+import { trackersOf } from '../core/tracking.ts';
 import {
   assembleGang,
   executeCommand,
   failureOf,
   orderStop,
   pullImages,
+  pullImagesAndOpenTrackers,
   removeContainers,
   runIntegrations,
 } from './gang.ts';
@@ -43,6 +45,7 @@ import {
 import type { GrantedLease, SchedulingChange, StopOrder } from './messages.ts';
 import { constructionActivities, controlActivities } from './run-activities.ts';
 import { showConstructed, showPriority, showStatus } from './run-status-board.ts';
+import { reportLater } from './tracking.ts';
 
 /** A rejected run answers with its construction, and leaves no trace in `get runs`. */
 export async function run(input: RunInput): Promise<RunOutcome | Construction> {
@@ -74,6 +77,7 @@ export async function run(input: RunInput): Promise<RunOutcome | Construction> {
     if (!answer.accepted) return answer;
     live = new LiveRun(input, answer.resources, interruptions, grants);
     const outcome = await live.live();
+    await live.reportToTrackers();
     // A change that came last still gets its answer.
     await condition(allHandlersFinished);
     return finish(outcome);
@@ -108,6 +112,9 @@ class LiveRun {
   private lease: Lease | undefined;
   /** From the grant to the end of the resumption. */
   private gang: Gang | undefined;
+  /** Of the last lease, in the order of the ranks. */
+  private lastNodes: readonly string[] | undefined;
+  private readonly isTracked: boolean;
   private readonly stops: Stops = new Map();
   private terminating = false;
   private scheduling: SchedulingRequest;
@@ -128,6 +135,7 @@ class LiveRun {
     this.resources = resources;
     this.interruptions = interruptions;
     this.grants = grants;
+    this.isTracked = trackersOf(input.spec).length > 0 && patched('trackers');
     this.scheduling = input.spec.scheduling;
     interruptions.onInterrupt = (cause) => {
       if (this.lease) this.terminate(cause);
@@ -181,6 +189,12 @@ class LiveRun {
     }
   }
 
+  /** Of a run that had capacity once. */
+  async reportToTrackers(): Promise<void> {
+    if (!this.lastNodes || !this.isTracked || !trackersOf(this.input.spec).includes('mlflow')) return;
+    await reportLater({ run: this.name, cluster: this.resources.cluster, nodes: this.lastNodes });
+  }
+
   /** One resumption, from the request for capacity to its end. Answers with what ended it early. */
   private async resume(): Promise<RunFailure | undefined> {
     this.gang = undefined;
@@ -190,7 +204,8 @@ class LiveRun {
       await this.interruptions.guard(this.resumption, async () => {
         this.gang = await this.waitForCapacity();
         this.show('STARTING', undefined, `Pulling ${this.input.spec.image}.`);
-        await pullImages(this.gang);
+        if (this.isTracked) this.gang = await pullImagesAndOpenTrackers(this.gang);
+        else await pullImages(this.gang);
         this.markStart();
         this.show('RUNNING', undefined, 'The integrations run, then the command.');
         await runIntegrations(this.gang);
@@ -241,6 +256,7 @@ class LiveRun {
     await condition(() => granted() !== undefined);
     const { lease, masterAddress } = granted() as GrantedLease;
     this.lease = lease;
+    this.lastNodes = [...new Set(lease.ranks.map(({ node }) => node))];
     return assembleGang(this.input, this.resources, lease, masterAddress);
   }
 

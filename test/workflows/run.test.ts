@@ -6,14 +6,20 @@ import type { Client } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
 import type { WorkflowBundleWithSourceMap } from '@temporalio/worker';
-import type { Construction, ControlActivities, NodeActivities } from '../../activities/contract.ts';
+import type {
+  Construction,
+  ControlActivities,
+  NodeActivities,
+  RankExecution,
+} from '../../activities/contract.ts';
 import { RunHistory } from '../../client/run-history.ts';
 import type { RunDetails } from '../../client/run-history.ts';
 import type { CapacityRequest, Lease } from '../../core/cluster.ts';
 import type { FailureType } from '../../core/failures.ts';
-import { CONTROL_QUEUE, nodeQueue } from '../../core/naming.ts';
+import { CONTROL_QUEUE, nodeQueue, trackingWorkflowId } from '../../core/naming.ts';
 import type { RunInput } from '../../core/run.ts';
-import type { RunSpec } from '../../core/run-spec.ts';
+import type { Integration, RunSpec } from '../../core/run-spec.ts';
+import type { OpenedTrackers } from '../../core/tracking.ts';
 import {
   leaseGrantedSignal,
   leaseRevokedSignal,
@@ -21,6 +27,7 @@ import {
   stopSignal,
 } from '../../workflows/messages.ts';
 import type { Release, Revocation } from '../../workflows/messages.ts';
+import type { TrackingInput } from '../../workflows/tracking.ts';
 import { bundleWorkflows, startTemporal } from '../support/temporal.ts';
 
 let env: TestWorkflowEnvironment;
@@ -267,6 +274,34 @@ describe('a run', () => {
     expect(world.requests.map(({ priority }) => priority)).toEqual(['medium', 'high']);
   });
 
+  it('tells every rank what its trackers answered, and has them told of its end when it is over', async () => {
+    const world = new World();
+    world.trackerAnswer = async () => OPENED;
+    await world.finish({ nodes: 2, integrations: [MLFLOW] }, async (id, client) => {
+      await expect(client.workflow.getHandle(id).result()).resolves.toMatchObject({ status: 'COMPLETED' });
+      await client.workflow.getHandle(trackingWorkflowId(id)).result();
+    });
+    expect(world.calls.filter((call) => call.startsWith('open-trackers'))).toEqual(['open-trackers 0/0']);
+    expect(world.executed.map(({ tracking }) => tracking)).toEqual([OPENED, OPENED]);
+    expect(world.calls.at(-1)).toBe('report-run');
+  });
+
+  it('runs on when its trackers cannot be opened, and reports from the next node when the first is gone', async () => {
+    const world = new World();
+    world.trackerAnswer = () => Promise.reject(ApplicationFailure.nonRetryable('out of order'));
+    await world.finish({ nodes: 1, integrations: [MLFLOW] }, async (id, client) => {
+      await expect(client.workflow.getHandle(id).result()).resolves.toMatchObject({ status: 'COMPLETED' });
+      const input: TrackingInput = { run: id, cluster: id, nodes: ['node-away', 'node-0'], patienceMs: 200 };
+      await client.workflow.execute('tracking', {
+        workflowId: `again-${id}`,
+        taskQueue: CONTROL_QUEUE,
+        args: [input],
+      });
+    });
+    expect(world.executed[0]?.tracking?.problems[0]).toContain('MLflow');
+    expect(world.calls.filter((call) => call === 'report-run')).toHaveLength(2);
+  });
+
   it('stops at max_duration with a reason of its own', async () => {
     const world = new World();
     world.runsForever = true;
@@ -280,7 +315,15 @@ interface Shape {
   readonly maxRetries?: number;
   readonly retryOnSystemFailure?: boolean;
   readonly maxDurationHours?: number;
+  readonly integrations?: readonly Integration[];
 }
+
+const MLFLOW: Integration = { type: 'mlflow', environment: { MLFLOW_EXPERIMENT_NAME: 'llama' } };
+const OPENED: OpenedTrackers = {
+  links: [{ tracker: 'mlflow', url: 'http://mlflow/#/experiments/1/runs/2' }],
+  environment: { MLFLOW_RUN_ID: '2' },
+  problems: [],
+};
 
 /** Cluster and nodes of one test, as small honest implementations of our own activities. */
 class World {
@@ -293,6 +336,8 @@ class World {
   /** Nodes that are away: they take the order to remove a container, and never answer. */
   silentRemovals = false;
   readonly releases: Release[] = [];
+  readonly executed: RankExecution[] = [];
+  trackerAnswer: () => Promise<OpenedTrackers> = () => Promise.reject(new Error('not asked for'));
   pullFailure: FailureType | undefined;
   exits: (ref: { readonly resumption: number; readonly rank: number }) => number | undefined = () =>
     undefined;
@@ -387,8 +432,17 @@ class World {
         return { imageId: 'sha256:0', downloadedBytes: 0 };
       },
       integrations: async (input) => note('integrations', input),
+      'open-trackers': async (input) => {
+        note('open-trackers', input);
+        return await this.trackerAnswer();
+      },
+      'report-run': async () => {
+        this.calls.push('report-run');
+        return [{ tracker: 'mlflow' }];
+      },
       execute: async (input) => {
         note('execute', input);
+        this.executed.push(input);
         const exitCode = this.exits(input);
         if (this.runsForever && exitCode === undefined) await heartbeatForever(() => note('stopped', input));
         const at = new Date().toISOString();
@@ -436,7 +490,12 @@ function aLease(request: CapacityRequest, nodes: number): Lease {
   return { request, fence: request.resumption + 1, ranks, grantedAt: 0 };
 }
 
-function aRunInput({ maxRetries = 0, retryOnSystemFailure = true, maxDurationHours }: Shape): RunInput {
+function aRunInput({
+  maxRetries = 0,
+  retryOnSystemFailure = true,
+  maxDurationHours,
+  integrations = [],
+}: Shape): RunInput {
   const spec: RunSpec = {
     name: 'llama',
     image: 'bash',
@@ -449,7 +508,7 @@ function aRunInput({ maxRetries = 0, retryOnSystemFailure = true, maxDurationHou
       retryOnSystemFailure,
       ...(maxDurationHours === undefined ? {} : { maxDurationHours }),
     },
-    integrations: [],
+    integrations,
     envVariables: {},
     parametersYaml: '{}\n',
     metadata: {},

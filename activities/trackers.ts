@@ -1,0 +1,244 @@
+/**
+ * Tells trackers of a run: MLflow from here, by its API. A tracker that is down or refuses never fails a run; at the
+ * start it delays it by seconds at most, and at the end it is told again and again, when the run itself is over.
+ */
+import { ApplicationFailure, cancellationSignal } from '@temporalio/activity';
+import type { RunDetails } from '../client/run-history.ts';
+import { flattenParameters } from '../core/tracking-report.ts';
+import type { RunReport } from '../core/tracking-report.ts';
+import {
+  entryLink,
+  missingKey,
+  RUN_TAG,
+  TRACKER_NAMES,
+  trackerEnvironment,
+  trackersOf,
+} from '../core/tracking.ts';
+import type { OpenedTrackers, TrackerLink, Variables } from '../core/tracking.ts';
+import type { NodeActivities, RankExecution } from './contract.ts';
+import { createMlflow, MlflowError, mlflowServer, NoMlflowServer, plainKey } from './mlflow.ts';
+import type { Mlflow, MlflowRun } from './mlflow.ts';
+import { reportOf } from './run-report.ts';
+
+interface Dependencies {
+  /** Undefined when there is no such run (any more). */
+  readonly runDetails: (run: string) => Promise<RunDetails | undefined>;
+  /** What the secrets of a user set, less what the run sets itself. Rejects when the signal aborts. */
+  readonly secretVariables: (
+    user: string,
+    own: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ) => Promise<Readonly<Record<string, string>>>;
+  /** Of all containers of the node. */
+  readonly containerEnv: Readonly<Record<string, string>>;
+}
+
+type TrackerActivities = Pick<NodeActivities, 'open-trackers' | 'report-run'>;
+
+/** A run waits for it, at most. */
+const OPEN_MS = 8_000;
+const OPEN_REQUEST_MS = 4_000;
+/** Nobody waits. */
+const REPORT_MS = 90_000;
+const REPORT_REQUEST_MS = 20_000;
+
+export function createTrackerActivities({
+  runDetails,
+  secretVariables,
+  containerEnv,
+}: Dependencies): TrackerActivities {
+  return {
+    async 'open-trackers'(input) {
+      const signal = AbortSignal.any([AbortSignal.timeout(OPEN_MS), cancellationSignal()]);
+      const links: TrackerLink[] = [];
+      const problems: string[] = [];
+      let environment = {};
+      try {
+        const variables = await variablesOf(input, signal);
+        for (const tracker of trackersOf(input.spec)) {
+          const url = entryLink(tracker, variables);
+          if (url !== undefined) links.push({ tracker, url });
+          const problem = missingKey(tracker, variables);
+          if (problem !== undefined) problems.push(problem);
+        }
+        if (trackersOf(input.spec).includes('mlflow')) {
+          const opened = await openMlflow(input, variables, signal);
+          links.push({ tracker: 'mlflow', url: opened.url });
+          environment = { MLFLOW_RUN_ID: opened.runId };
+        }
+      } catch (error) {
+        problems.push(sayAtStart(error));
+      }
+      return { links, environment, problems } satisfies OpenedTrackers;
+    },
+
+    async 'report-run'({ run }) {
+      const details = await runDetails(run);
+      // Somebody has deleted it: who does not want it in the list does not want it reported.
+      if (details === undefined) return [];
+      if (!details.closed) throw notYet(`Run ${run} has not written down its end yet.`);
+      const { spec, user } = details.input;
+      const signal = AbortSignal.any([AbortSignal.timeout(REPORT_MS), cancellationSignal()]);
+      try {
+        const variables = await variablesOf({ run, spec, user }, signal);
+        const report = reportOf(details, undefined, Date.now());
+        const opened = details.trackers?.environment['MLFLOW_RUN_ID'];
+        const url = await reportToMlflow(report, variables, opened, signal);
+        return [{ tracker: 'mlflow', url }];
+      } catch (error) {
+        if (error instanceof NoMlflowServer) return [{ tracker: 'mlflow', problem: error.message }];
+        throw notYet(error instanceof Error ? error.message : String(error), error);
+      }
+    },
+  };
+
+  /** As the program of rank 0 sees them. */
+  async function variablesOf(
+    { run, spec, user }: Pick<RankExecution, 'run' | 'spec' | 'user'>,
+    signal: AbortSignal,
+  ): Promise<Variables> {
+    return {
+      ...containerEnv,
+      ...trackerEnvironment(run, 0, spec),
+      ...(await secretVariables(user, spec.envVariables, signal)),
+      ...spec.envVariables,
+    };
+  }
+}
+
+/** The entry of the run: found, when an earlier resumption has made it, else made. */
+async function openMlflow(
+  input: RankExecution,
+  variables: Variables,
+  signal: AbortSignal,
+): Promise<{ readonly runId: string; readonly url: string }> {
+  const mlflow = createMlflow(mlflowServer(variables), OPEN_REQUEST_MS, signal);
+  const entry = await entryOf(mlflow, variables, {
+    run: input.run,
+    startTime: Date.now(),
+    tags: {
+      [RUN_TAG]: input.run,
+      'mlflow.user': input.user,
+      'mlflow.source.name': input.spec.image,
+      'mlflow.note.content': `Run \`${input.run}\` on ${input.cluster}. Logs: \`mcli logs ${input.run}\``,
+    },
+  });
+  const runId = entry.info.run_id;
+  // What an earlier resumption has ended goes on.
+  if (entry.info.status !== 'RUNNING') await mlflow.setStatus(runId, 'RUNNING');
+  return { runId, url: mlflow.link(entry) };
+}
+
+interface WantedEntry {
+  readonly run: string;
+  /** Epoch milliseconds. */
+  readonly startTime: number;
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+async function entryOf(mlflow: Mlflow, variables: Variables, wanted: WantedEntry): Promise<MlflowRun> {
+  const given = variables['MLFLOW_RUN_ID'];
+  if (given) return await mlflow.get(given);
+  const experimentId =
+    variables['MLFLOW_EXPERIMENT_ID'] ||
+    (await mlflow.experiment(variables['MLFLOW_EXPERIMENT_NAME'] || DEFAULT_EXPERIMENT));
+  const { run: name, startTime, tags } = wanted;
+  const found = await mlflow.find(experimentId, { key: RUN_TAG, value: name });
+  return found ?? (await mlflow.create({ experimentId, name, startTime, tags }));
+}
+
+const DEFAULT_EXPERIMENT = 'Default';
+
+/**
+ * Safe to repeat. Parameters come last in a run's life, and only those that are not there: MLflow lets nobody change
+ * one, so that a program that logs its own after us would fail.
+ * @param opened the entry that the run was told of; it may have made another before, or none
+ */
+async function reportToMlflow(
+  report: RunReport,
+  variables: Variables,
+  opened: string | undefined,
+  signal: AbortSignal,
+): Promise<string> {
+  const mlflow = createMlflow(mlflowServer(variables), REPORT_REQUEST_MS, signal);
+  const known = opened === undefined ? variables : { MLFLOW_RUN_ID: opened, ...variables };
+  const found = await entryOf(mlflow, known, {
+    run: report.run,
+    startTime: report.startedAt ?? report.endedAt,
+    tags: { [RUN_TAG]: report.run, 'mlflow.user': report.facts['user'] ?? '' },
+  });
+  const entry = await mlflow.get(found.info.run_id);
+  // Somebody has thrown it away.
+  if (entry.info.lifecycle_stage === 'deleted') return mlflow.link(entry);
+  const runId = entry.info.run_id;
+  await mlflow.log(runId, { tags: await tagsOf(report, mlflow, entry) });
+  await mlflow.log(runId, {
+    params: missingParameters(report, entry),
+    metrics: missingMetrics(report, entry),
+  });
+  await mlflow.setStatus(runId, MLFLOW_STATUSES[report.outcome], report.endedAt);
+  return mlflow.link(entry);
+}
+
+const MLFLOW_STATUSES = { completed: 'FINISHED', failed: 'FAILED', stopped: 'KILLED' } as const;
+
+async function tagsOf(report: RunReport, mlflow: Mlflow, entry: MlflowRun): Promise<Record<string, string>> {
+  const facts = { ...report.facts, ...report.links };
+  return {
+    [RUN_TAG]: report.run,
+    ...Object.fromEntries(Object.entries(facts).map(([name, value]) => [plainKey(`mcli.${name}`), value])),
+    ...(await submittedYaml(report, mlflow, entry)),
+  };
+}
+
+/** As a file where the server takes files, else in tags, which are short: in as many as it needs. */
+async function submittedYaml(
+  { submittedYaml: yaml }: RunReport,
+  mlflow: Mlflow,
+  entry: MlflowRun,
+): Promise<Record<string, string>> {
+  try {
+    if (await mlflow.upload(entry, YAML_FILE, yaml)) return {};
+  } catch (error) {
+    // A server may refuse files, and take everything else.
+    if (!(error instanceof MlflowError)) throw error;
+  }
+  const parts = yaml.match(YAML_PARTS) ?? [];
+  return Object.fromEntries(parts.map((part, index) => [`mcli.submitted_yaml.${index}`, part]));
+}
+
+const YAML_FILE = 'mcli/run.yaml';
+/** The tags of old servers are this long. */
+const YAML_PARTS = /[^]{1,5000}/g;
+
+function missingParameters({ parameters }: RunReport, { data }: MlflowRun): ReadonlyMap<string, string> {
+  const there = new Set(data.params?.map(({ key }) => key));
+  return new Map([...flattenParameters(parameters)].filter(([name]) => !there.has(plainKey(name))));
+}
+
+/** What the run has logged itself, or was logged while it ran, is not repeated. */
+function missingMetrics({ metrics, endedAt }: RunReport, { data }: MlflowRun): RunReport['metrics'] {
+  const steps = new Map(data.metrics?.map(({ key, step }) => [key, Number(step ?? 0)]));
+  return metrics
+    .filter(({ name, step }) => (steps.get(plainKey(name)) ?? -1) < Math.round(step))
+    .map((metric) => ({ ...metric, at: metric.at || endedAt }));
+}
+
+function sayAtStart(error: unknown): string {
+  const said =
+    error instanceof Error && error.name !== 'AbortError' && error.name !== 'TimeoutError'
+      ? error.message
+      : `The trackers were not reached within ${OPEN_MS / 1_000} s.`;
+  return error instanceof NoMlflowServer
+    ? said
+    : `${said} The run goes on; ${TRACKER_NAMES.mlflow} is told of it at its end.`;
+}
+
+/** Temporal repeats it, ever more slowly; the message is what people see of the delay. */
+function notYet(message: string, cause?: unknown): ApplicationFailure {
+  return ApplicationFailure.create({
+    type: 'TrackerSilent',
+    message,
+    ...(cause instanceof Error && { cause }),
+  });
+}

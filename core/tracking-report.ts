@@ -1,0 +1,103 @@
+/** What a tracker is told of a run: facts, parameters and metrics, as plain data. */
+import type { RankReport } from './rank-report.ts';
+import { progressOf } from './rank-report.ts';
+import { toJson } from './run-file-fields.ts';
+import type { JsonValue } from './run-spec.ts';
+import { readYaml } from './run-yaml.ts';
+import type { RankUsage, UsageSample } from './usage.ts';
+
+export interface RunReport {
+  readonly run: string;
+  readonly outcome: 'completed' | 'failed' | 'stopped';
+  /** The command's; absent when it did not end by itself. */
+  readonly exitCode?: number;
+  /** Epoch milliseconds; the start is absent of a run that never ran. */
+  readonly startedAt?: number;
+  readonly endedAt: number;
+  /** Status, reason, user, cluster, GPUs, times and so on, by names like `gpu_type`. */
+  readonly facts: Readonly<Record<string, string>>;
+  /** As in the run file. */
+  readonly parameters: JsonValue;
+  /** The last value of each. */
+  readonly metrics: readonly Metric[];
+  readonly links: Readonly<Record<string, string>>;
+  readonly submittedYaml: string;
+}
+
+export interface Metric {
+  readonly name: string;
+  /** NaN where the run said so. */
+  readonly value: number;
+  readonly step: number;
+  /** Epoch milliseconds. */
+  readonly at: number;
+}
+
+/** Parameters as names and texts: `optimizer.lr`, with lists as JSON. */
+export function flattenParameters(parameters: JsonValue): ReadonlyMap<string, string> {
+  const flat = new Map<string, string>();
+  const add = (value: JsonValue, path: string): void => {
+    if (isMapping(value) && Object.keys(value).length > 0) {
+      for (const [key, each] of Object.entries(value)) add(each, path === '' ? key : `${path}.${key}`);
+    } else if (path !== '') flat.set(path, typeof value === 'string' ? value : JSON.stringify(value));
+  };
+  add(parameters, '');
+  return flat;
+}
+
+function isMapping(value: JsonValue): value is { readonly [key: string]: JsonValue } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** @param parametersYaml as a run's specification has it */
+export function readParameters(parametersYaml: string): JsonValue {
+  const { root } = readYaml(parametersYaml);
+  return root === undefined ? {} : toJson(root);
+}
+
+/** What the run has said of itself last, and what its ranks have used. */
+export function lastMetrics(reports: readonly RankReport[]): Metric[] {
+  const progress = progressOf(reports);
+  const own = Object.entries(progress?.metrics ?? {}).map(([name, value]) => ({
+    name,
+    value: value ?? Number.NaN,
+    step: progress?.step ?? 0,
+    at: progress?.stepAt ?? 0,
+  }));
+  return [...own, ...reports.flatMap(({ rank, usage }) => (usage ? usageSummary(rank, usage) : []))];
+}
+
+/** One sample of a rank, under the names by which trackers group system metrics. */
+export function sampleMetrics(rank: number, { at, gpus, ...sample }: UsageSample): Metric[] {
+  const prefix = systemPrefix(rank);
+  const metric = (name: string, value: number): Metric => ({ name: `${prefix}/${name}`, value, step: 0, at });
+  return [
+    metric('cpu_utilization_percentage', sample.cpuPercent),
+    metric('system_memory_usage_megabytes', sample.memoryBytes / MEGABYTE),
+    metric('system_memory_usage_percentage', (100 * sample.memoryBytes) / sample.memoryLimitBytes),
+    ...gpus.flatMap(({ gpu, utilizationPercent, memoryBytes, memoryTotalBytes }) => [
+      metric(`gpu_${gpu}_utilization_percentage`, utilizationPercent),
+      metric(`gpu_${gpu}_memory_usage_megabytes`, memoryBytes / MEGABYTE),
+      metric(`gpu_${gpu}_memory_usage_percentage`, (100 * memoryBytes) / memoryTotalBytes),
+    ]),
+  ];
+}
+
+function usageSummary(rank: number, { at, cpuPercent, memoryBytes, gpus }: RankUsage): Metric[] {
+  const prefix = systemPrefix(rank);
+  const metric = (name: string, value: number): Metric => ({ name: `${prefix}/${name}`, value, step: 0, at });
+  return [
+    metric('cpu_utilization_percentage_mean', cpuPercent.mean),
+    metric('cpu_utilization_percentage_max', cpuPercent.max),
+    metric('system_memory_usage_megabytes_max', memoryBytes.max / MEGABYTE),
+    ...gpus.flatMap(({ gpu, ...used }) => [
+      metric(`gpu_${gpu}_utilization_percentage_mean`, used.utilizationPercent.mean),
+      metric(`gpu_${gpu}_utilization_percentage_max`, used.utilizationPercent.max),
+      metric(`gpu_${gpu}_memory_usage_megabytes_max`, used.memoryBytes.max / MEGABYTE),
+    ]),
+  ];
+}
+
+/** MLflow shows metrics under `system/` apart, and its own library's have no rank in their names. */
+const systemPrefix = (rank: number): string => `system/rank_${rank}`;
+const MEGABYTE = 1_000_000;

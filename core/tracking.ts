@@ -1,0 +1,132 @@
+/**
+ * Experiment trackers of a run: what their libraries are told, so that everything that is said of one run lands in one
+ * entry, and where that entry is seen. Workflow code imports this; `tracking-report.ts` says what is reported.
+ */
+import type { RunSpec, TrackerIntegration } from './run-spec.ts';
+
+export type Tracker = TrackerIntegration['type'];
+
+export const TRACKER_NAMES = {
+  mlflow: 'MLflow',
+  wandb: 'Weights & Biases',
+  comet_ml: 'Comet',
+} as const satisfies Record<Tracker, string>;
+
+export interface TrackerLink {
+  readonly tracker: Tracker;
+  readonly url: string;
+}
+
+/** What came of asking the trackers of a resumption at its start. */
+export interface OpenedTrackers {
+  readonly links: readonly TrackerLink[];
+  /** For the containers of all ranks. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** Sentences for the log of the run: what did not work. */
+  readonly problems: readonly string[];
+}
+
+/** How the final report to a tracker went. */
+export interface TrackerReport {
+  readonly tracker: Tracker;
+  /** Absent when it was accepted. */
+  readonly problem?: string;
+  /** Where the entry is seen, as far as it is known only now. */
+  readonly url?: string;
+}
+
+/** By this tag a run's entry is found again. */
+export const RUN_TAG = 'mcli.run';
+
+/** Each once, in the order of the file. */
+export function trackersOf({ integrations }: RunSpec): Tracker[] {
+  return [...new Set(integrations.flatMap((each) => ('environment' in each ? [each.type] : [])))];
+}
+
+/** Those whose own library reports, in the container: their servers have no interface that is documented for others. */
+export function reportedInContainer(spec: RunSpec): boolean {
+  return trackersOf(spec).some((tracker) => tracker !== 'mlflow');
+}
+
+/**
+ * The variables that need no answer of a tracker. Several programs may write to one entry of MLflow, but not of the
+ * others: there only rank 0 is named the entry of the run.
+ */
+export function trackerEnvironment(run: string, rank: number, spec: RunSpec): Record<string, string> {
+  const result: Record<string, string> = {};
+  for (const integration of spec.integrations) {
+    if (!('environment' in integration)) continue;
+    Object.assign(result, entryVariables(integration.type, run, rank === 0), integration.environment);
+  }
+  return result;
+}
+
+function entryVariables(tracker: Tracker, run: string, writesEntry: boolean): Record<string, string> {
+  switch (tracker) {
+    case 'mlflow':
+      // Tags of every entry that a program makes by itself, when it was not told of one: so it is found, too.
+      return { MLFLOW_RUN_CONTEXT: JSON.stringify({ [RUN_TAG]: run }) };
+    case 'wandb':
+      return { WANDB_NAME: run, ...(writesEntry && { WANDB_RUN_ID: run, WANDB_RESUME: 'allow' }) };
+    case 'comet_ml':
+      return {
+        COMET_START_EXPERIMENT_NAME: run,
+        ...(writesEntry && { COMET_EXPERIMENT_KEY: cometKey(run) }),
+      };
+  }
+}
+
+/** Comet wants 32 to 50 letters and digits; the end of a run's name is what tells it from others. */
+export function cometKey(run: string): string {
+  return run.replaceAll('-', '').slice(-COMET_KEY_MAX).padEnd(COMET_KEY_MIN, '0');
+}
+
+const COMET_KEY_MIN = 32;
+const COMET_KEY_MAX = 50;
+
+export type Variables = Readonly<Partial<Record<string, string>>>;
+
+/**
+ * Where the entry will be seen, if the variables say so: of Weights & Biases and Comet, whose entries are named
+ * beforehand.
+ * @param variables of rank 0, as its program sees them
+ */
+export function entryLink(tracker: Tracker, variables: Variables): string | undefined {
+  if (isOffline(tracker, variables)) return undefined;
+  switch (tracker) {
+    case 'mlflow':
+      return undefined;
+    case 'wandb': {
+      const { WANDB_ENTITY, WANDB_PROJECT, WANDB_RUN_ID, WANDB_BASE_URL } = variables;
+      const host = (WANDB_BASE_URL || 'https://wandb.ai').replace('://api.wandb.ai', '://wandb.ai');
+      return link(host, WANDB_ENTITY, WANDB_PROJECT, 'runs', WANDB_RUN_ID);
+    }
+    case 'comet_ml': {
+      const { COMET_WORKSPACE, COMET_PROJECT_NAME, COMET_EXPERIMENT_KEY, COMET_URL_OVERRIDE } = variables;
+      const host = (COMET_URL_OVERRIDE || 'https://www.comet.com').replace(/\/clientlib\/?$/, '');
+      return link(host, COMET_WORKSPACE, COMET_PROJECT_NAME, COMET_EXPERIMENT_KEY);
+    }
+  }
+}
+
+/** A sentence when Weights & Biases or Comet will let nobody in. */
+export function missingKey(tracker: Tracker, variables: Variables): string | undefined {
+  const variable = API_KEYS[tracker];
+  if (variable === undefined || variables[variable] || isOffline(tracker, variables)) return undefined;
+  const secret = tracker === 'wandb' ? 'wandb' : 'env';
+  return `${TRACKER_NAMES[tracker]} finds no ${variable}: \`mcli create secret ${secret}\` gives it to all later runs.`;
+}
+
+const API_KEYS: Partial<Record<Tracker, string>> = { wandb: 'WANDB_API_KEY', comet_ml: 'COMET_API_KEY' };
+
+/** Their libraries then write files only. */
+function isOffline(tracker: Tracker, { WANDB_MODE, COMET_START_ONLINE }: Variables): boolean {
+  if (tracker === 'wandb') return ['offline', 'dryrun', 'disabled'].includes(WANDB_MODE ?? '');
+  return tracker === 'comet_ml' && ['false', '0', 'no'].includes((COMET_START_ONLINE ?? '').toLowerCase());
+}
+
+/** Undefined when a part of the path is not known. */
+function link(host: string, ...path: readonly (string | undefined)[]): string | undefined {
+  if (path.some((part) => !part)) return undefined;
+  return [host.replace(/\/+$/, ''), ...path.map((part) => encodeURIComponent(part ?? ''))].join('/');
+}
