@@ -37,9 +37,10 @@ interface Dependencies {
   readonly stream: LogStream;
   /**
    * What must not be seen in the log of a rank. The same for the whole life of its container, because what was masked
-   * in one way must not be read again in another. Asked again until it answers: nothing is shipped before.
+   * in one way must not be read again in another. Asked again until it answers: nothing is shipped before, and nothing
+   * more when it can never be known again, which `undefined` says.
    */
-  readonly secretsOf: (ref: RankRef) => Promise<readonly string[]>;
+  readonly secretsOf: (ref: RankRef) => Promise<readonly string[] | undefined>;
   /** Of one rank's log, as Docker stores it. */
   readonly maxBytes: number;
 }
@@ -133,8 +134,10 @@ class RankLog {
   }
 
   async #pass(): Promise<void> {
-    this.#mask ??= createSecretMask(await untilItWorks(() => this.#secretsOf(this.#ref)));
+    const secrets = this.#mask ? [] : await untilItWorks(() => this.#secretsOf(this.#ref));
     this.#position ??= await untilItWorks(() => this.#stream.position(this.#ref));
+    if (secrets === undefined) this.#enqueueNotice(SECRETS_ARE_UNKNOWN);
+    this.#mask ??= createSecretMask(secrets ?? []);
     for (let pauseMs = RETRY_MS; !this.#isOver;) {
       const state = await untilItWorks(() => this.#docker.inspect(this.#name));
       const running = state?.status === 'running';
@@ -316,6 +319,9 @@ const BEGINNING_IS_GONE =
   'Lines are missing here: the log grew past twice its limit (MCLI_NODE_LOG_LIMIT_MB) before it could be kept. ' +
   'What the run prints from here on is not kept.';
 
+const SECRETS_ARE_UNKNOWN =
+  'Lines are missing here: the secrets that must not be seen in them can no longer be told, since the key of the node ' +
+  'was taken away. What the run prints from here on is not kept.';
 const FILE_IS_DAMAGED =
   "Lines are missing here: Docker cannot read the rest of its own file. Was the node's disk full, or its power off?";
 

@@ -12,7 +12,8 @@ import type { RuntimeDir } from './runtime-dir.ts';
 export interface MaskedValues {
   /** The folder of the container must be there. */
   remember(container: string, values: readonly string[]): Promise<void>;
-  recall(container: string): Promise<readonly string[]>;
+  /** `undefined` when there were some, and nobody can tell them any more. */
+  recall(container: string): Promise<readonly string[] | undefined>;
   forget(container: string): Promise<void>;
   /** Containers whose values are on disk, with the age of the file in milliseconds. */
   list(): Promise<readonly { readonly container: string; readonly ageMs: number }[]>;
@@ -51,9 +52,8 @@ export function createMaskedValues({ runtime, identities, stateDirectory }: Depe
       try {
         return JSON.parse(await unseal(sealed, (await identities()).identities)) as string[];
       } catch {
-        // A log that is never shipped would keep its run from ending.
-        console.error(`The last lines of ${container} are not masked: the key of this node was taken away.`);
-        return [];
+        console.error(`The last lines of ${container} can't be masked: the key of this node was taken away.`);
+        return undefined;
       }
     },
 

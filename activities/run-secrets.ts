@@ -34,8 +34,8 @@ export interface RunSecrets {
     own: Readonly<Record<string, string>>,
     signal: AbortSignal,
   ): Promise<Readonly<Record<string, string>>>;
-  /** Values that must not be seen in the log of a container, as they were when it was made. */
-  maskedFor(ref: RankRef): Promise<readonly string[]>;
+  /** Values that must not be seen in the log of a container, as they were when it was made; see `secretsOf` of logs. */
+  maskedFor(ref: RankRef): Promise<readonly string[] | undefined>;
   /** The container is gone. */
   released(ref: RankRef): Promise<void>;
   /** Removes what containers have left that vanished behind the agent's back. */

@@ -6,6 +6,7 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { dockerLogOptions } from '../../activities/container-logs.ts';
 import type { ContainerLogs } from '../../activities/container-logs.ts';
+import { createLogStream } from '../../activities/log-stream.ts';
 import type { Docker } from '../../activities/docker.ts';
 import type { RankRef } from '../../core/naming.ts';
 import { containerName } from '../../core/naming.ts';
@@ -84,17 +85,13 @@ describe('a log that reaches its limit', () => {
   });
 
   it('has a file at Docker that stays within bounds, and says when its beginning went there unread', async () => {
-    const rank = await aContainer('echo first; read -t 1 < <(sleep 600); seq 1 400000');
-    const agent = shipper();
-    agent.follow(rank);
-    await eventually(
-      () => shippedLog(connection, rank).catch(() => undefined),
-      (log) => log?.text === 'first\n',
-    );
-    await nats.kill();
+    const rank = await aContainer('seq 1 400000');
     await exited(rank);
-    await nats.start();
-    // An agent that starts now finds a log that begins somewhere else.
+    // What an agent has left that read the beginning, and was away when Docker gave it up.
+    const bytes = Buffer.from('first\n');
+    const begun = { nextEntry: 0, sequence: 0, ended: false, full: false, startNs: 1n };
+    const stream = createLogStream(Promise.resolve(connection));
+    await stream.append(rank, begun, { entries: [{ stream: 'stdout', timeNs: 1n, bytes }] });
     await shipper().close(rank, 'exit 0');
     const { text } = await shippedLog(connection, rank);
     expect(text).toMatch(/^first\n\[mcli] Lines are missing here: .*\n$/);
@@ -180,6 +177,15 @@ describe('secrets in a log', () => {
     const { text, ends } = await shippedLog(connection, rank);
     expect(text.replace(padding, '<padding>')).toMatch(/^token=\*\*\*\n\*\*\*.{0,2}=*\n<padding>\*\*\*\n?$/);
     expect(ends).toHaveLength(1);
+  });
+
+  it('that nobody can tell any more let nothing through', async () => {
+    const rank = await aContainer(`echo ${SECRET}`);
+    const secretsOf = () => Promise.resolve(undefined);
+    await aLogShipper(Promise.resolve(connection), { secretsOf }).close(rank, 'exit 0');
+    const { text, ends } = await shippedLog(connection, rank);
+    expect(text).toMatch(/^\[mcli] Lines are missing here: the secrets .*\n$/);
+    expect(ends).toEqual(['exit 0']);
   });
 
   it('are waited for: nothing is shipped before they are known', async () => {
