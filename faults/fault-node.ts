@@ -77,14 +77,16 @@ export class FaultNode {
     this.agent?.kill(name);
   }
 
-  killGuard(): void {
+  /** @returns the pid that was hit */
+  killGuard(): number | undefined {
     const guard = this.guard();
-    if (guard) signal(guard, 'SIGKILL');
+    return guard && signal(guard, 'SIGKILL') ? guard.pid : undefined;
   }
 
-  isGuarded(): boolean {
+  /** A living guard, and another than `before`. */
+  isGuarded(before: number): boolean {
     const guard = this.guard();
-    return guard !== undefined && isAlive(guard);
+    return guard !== undefined && guard.pid !== before && isAlive(guard);
   }
 
   cut(how: Cut, what: 'all' | 'nats'): void {

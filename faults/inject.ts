@@ -94,9 +94,10 @@ export class Injector {
         );
       case 'kill-guard': {
         const node = pick(nodes)?.node;
-        node?.killGuard();
+        const pid = node?.killGuard();
+        if (node === undefined || pid === undefined) return undefined;
         // Its agent starts the next one, which says so nowhere but on this machine.
-        return node && { target: node.name, isWell: () => Promise.resolve(node.isGuarded()) };
+        return { target: node.name, isWell: () => Promise.resolve(node.isGuarded(pid)) };
       }
       case 'kill-dockerd':
         return this.onDocker(pick(nodes)?.node);
