@@ -5,7 +5,7 @@ import { ASKPASS_FILE } from '../../activities/git-askpass.ts';
 /** What the program answers to git, or what it says instead. */
 function ask(prompt: string): string {
   const env = { PATH: process.env['PATH'], GIT_TOKEN_GIT_EXAMPLE_8443: 'a token' };
-  const answer = spawnSync('bash', ['-c', ASKPASS_FILE.content, 'askpass', prompt], {
+  const answer = spawnSync('bash', ['--norc', '-c', ASKPASS_FILE.content, 'askpass', prompt], {
     env,
     encoding: 'utf8',
   });
