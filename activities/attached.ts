@@ -78,7 +78,7 @@ export function runFailure(failure: RunFailure, cause?: unknown): ApplicationFai
 function finalFailure(error: unknown): Error {
   if (error instanceof ApplicationFailure || error instanceof CancelledFailure) return error;
   const type: FailureType = error instanceof DockerError ? 'DockerError' : 'AgentError';
-  const said = asError(error).message;
+  const said = asError(error).message.replace(/\.?\s*$/, '.');
   log.error('An activity failed that should not', { error: asError(error) });
   const message =
     type === 'DockerError' ? `Docker on the node failed: ${said}` : `The node agent failed: ${said}`;

@@ -118,7 +118,12 @@ export const FAILURES = {
     blame: 'user',
     hint: 'Commands run under bash: use an image that has /bin/bash.',
   },
-  KilledBySignal: { status: 'FAILED', reason: 'KilledBySignal', blame: 'user', hint: 'See `mcli logs`.' },
+  KilledBySignal: {
+    status: 'FAILED',
+    reason: 'KilledBySignal',
+    blame: 'user',
+    hint: 'See `mcli logs`. A SIGBUS comes from a full /dev/shm; a SIGKILL that nothing in the run has sent, from a machine out of memory.',
+  },
   /** Somebody or something on the node ended it, and neither the program nor mcli did. */
   ContainerStopped: {
     status: 'FAILED',
