@@ -62,5 +62,6 @@ async function agentPid(): Promise<number> {
 
 async function residentMb(pid: number): Promise<string> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
-  return (Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? NaN) / 1_024).toFixed(0);
+  const kb = /VmRSS:\s+(\d+)/.exec(status)?.[1];
+  return kb === undefined ? '-' : (Number(kb) / 1_024).toFixed(0);
 }
