@@ -90,7 +90,7 @@ export function canOpen({ recipients }: StoredSecret, own: NodeIdentities): bool
 }
 
 /**
- * What is beside the seal is only a label: a secret that was put under another user or name is refused.
+ * What is beside the seal is only a label, which fits the place of the secret; the seal must fit the label.
  * @throws UnreadableSecret
  */
 export async function openSecret(stored: StoredSecret, own: NodeIdentities): Promise<SealedSecret> {

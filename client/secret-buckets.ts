@@ -36,9 +36,8 @@ export class SecretBuckets {
     if (bucket === undefined) return;
     for (const key of await heard(() => keysOf(bucket, user === undefined ? '>' : secretsOfUser(user)))) {
       const entry = await heard(() => bucket.get(key));
-      if (entry?.operation === 'PUT') {
-        yield { secret: parseStoredSecret(entry.string()), revision: entry.revision };
-      }
+      const secret = entry?.operation === 'PUT' ? parseStoredSecret(key, entry.string()) : undefined;
+      if (entry && secret) yield { secret, revision: entry.revision };
     }
   }
 

@@ -154,9 +154,12 @@ function keyToken(text: string): string {
   }).join('');
 }
 
-/** @throws Error when the text is not a stored secret: somebody else writes into the bucket. */
-export function parseStoredSecret(text: string): StoredSecret {
-  const value = JSON.parse(text) as Partial<StoredSecret>;
+/**
+ * An entry of the bucket; undefined for one that is none, or stands under another key than its own. Who put it there
+ * could also have deleted what was there: it counts as deleted, and keeps nobody else from anything.
+ */
+export function parseStoredSecret(key: string, text: string): StoredSecret | undefined {
+  const value = parseObject(text);
   const { name, user, type, createdAt, variables, recipients, sealed } = value;
   const texts: readonly unknown[] = [
     name,
@@ -166,10 +169,17 @@ export function parseStoredSecret(text: string): StoredSecret {
     ...asList(variables),
     ...asList(recipients),
   ];
-  if (texts.some((item) => typeof item !== 'string') || !SECRET_TYPES.some((known) => known === type)) {
-    throw new Error('an entry of the bucket is not a secret of mcli');
+  if (texts.some((item) => typeof item !== 'string')) return undefined;
+  if (!SECRET_TYPES.some((known) => known === type)) return undefined;
+  return secretKey(user ?? '', name ?? '') === key ? (value as StoredSecret) : undefined;
+}
+
+function parseObject(text: string): Partial<StoredSecret> {
+  try {
+    return (JSON.parse(text) ?? {}) as Partial<StoredSecret>;
+  } catch {
+    return {};
   }
-  return value as StoredSecret;
 }
 
 const asList = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [undefined]);

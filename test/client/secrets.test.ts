@@ -55,7 +55,9 @@ const variable = (name: string, key: string, value = 'value', user = 'alice'): S
 });
 const stored = async (name: string) => {
   const entry = await (await opened(SECRETS_BUCKET)).get(secretKey('alice', name));
-  return parseStoredSecret(entry?.string() ?? '');
+  const secret = parseStoredSecret(secretKey('alice', name), entry?.string() ?? '');
+  if (secret === undefined) throw new Error(`${name} is not stored`);
+  return secret;
 };
 
 describe('a secret', () => {
@@ -172,6 +174,8 @@ describe('a secret', () => {
     const entry = await stored('a');
     const put = (user: string, name: string, change: object = {}) =>
       bucket.put(secretKey(user, name), JSON.stringify({ ...entry, user, name, ...change }));
+    await bucket.put(secretKey('mallory', 'a'), JSON.stringify(entry));
+    expect(await node.opens('mallory')).toEqual([]);
     await put('mallory', 'a');
     await expect(node.opens('mallory')).rejects.toThrow('Secret a was sealed for another user');
     await put('bob', 'b');

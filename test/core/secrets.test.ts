@@ -284,7 +284,7 @@ it('counts the bytes of a file, not those of its base64', () => {
   expect(secretBytes({ type: 'gcp', mountPath: '', fileBase64: base64('x'.repeat(300)) })).toBe(303);
 });
 
-it('refuses entries of the store that are not secrets', () => {
+it('takes entries of the store for deleted that are no secrets, or another key says whose they are', () => {
   const good = {
     name: 'n',
     user: 'u',
@@ -294,8 +294,25 @@ it('refuses entries of the store that are not secrets', () => {
     recipients: [],
     sealed: '',
   };
-  expect(summaryOf(parseStoredSecret(JSON.stringify(good)))).not.toHaveProperty('sealed');
-  for (const bad of [{}, { ...good, type: 'new' }, { ...good, recipients: 'x' }, { ...good, sealed: 1 }]) {
-    expect(() => parseStoredSecret(JSON.stringify(bad))).toThrow('not a secret of mcli');
+  const parse = (value: unknown, key = 'u.n') => parseStoredSecret(key, JSON.stringify(value));
+  const read = parse(good);
+  expect(read && summaryOf(read)).toEqual({
+    name: 'n',
+    user: 'u',
+    type: 'wandb',
+    createdAt: '',
+    variables: [],
+  });
+  for (const key of ['other.n', 'u.other']) expect(parse(good, key)).toBeUndefined();
+  for (const bad of [
+    null,
+    1,
+    {},
+    { ...good, type: 'new' },
+    { ...good, recipients: 'x' },
+    { ...good, sealed: 1 },
+  ]) {
+    expect(parse(bad)).toBeUndefined();
   }
+  expect(parseStoredSecret('u.n', 'no JSON')).toBeUndefined();
 });
