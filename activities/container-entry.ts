@@ -11,7 +11,7 @@ import { CONFIG_DIR } from '../core/naming.ts';
 import type { ContainerFile } from './docker.ts';
 
 /** What the first program starts: put here before each start of the container. */
-export const PROGRAM_PATH = `${CONFIG_DIR}/program.sh`;
+const PROGRAM_PATH = `${CONFIG_DIR}/program.sh`;
 /** Always there: a container without it is one whose files cannot be seen at the moment. */
 export const ENTRY_PATH = `${CONFIG_DIR}/entry.sh`;
 /** Outside of the directories that programs use, so that none removes it by accident. */
