@@ -11,6 +11,7 @@ import { deliverSecrets, secretTexts } from '../core/secret-delivery.ts';
 import type { SecretDelivery, SecretFile } from '../core/secret-delivery.ts';
 import { registryCredentials } from '../core/secret-registry.ts';
 import type { Secret } from '../core/secret.ts';
+import { quoteForShell } from '../core/shell-words.ts';
 import { runFailure } from './attached.ts';
 import type { ContainerAdditions } from './container-config.ts';
 import { SECRET_ENVIRONMENT_PATH } from './container-config.ts';
@@ -133,13 +134,11 @@ async function writeFolder(folder: string, files: readonly SecretFile[]): Promis
 const NOTICED = '/mnt/config/.secret-notices';
 
 function environmentScript({ environment, notices }: SecretDelivery): string {
-  const lines = Object.entries(environment).map(([name, value]) => `export ${name}=${quoted(value)}`);
+  const lines = Object.entries(environment).map(([name, value]) => `export ${name}=${quoteForShell(value)}`);
   if (notices.length === 0) return `${lines.join('\n')}\n`;
-  const words = notices.map((notice) => `  echo ${quoted(`mcli: ${notice}`)}`);
+  const words = notices.map((notice) => `  echo ${quoteForShell(`mcli: ${notice}`)}`);
   return `${lines.join('\n')}\nif [ ! -e ${NOTICED} ]; then\n${words.join('\n')}\n  { : > ${NOTICED}; } 2>/dev/null || true\nfi\n`;
 }
-
-const quoted = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`;
 
 /** Docker Hub has a name of its own for its log-in. */
 const serverAddress = (registry: string): string =>

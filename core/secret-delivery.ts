@@ -1,6 +1,7 @@
 /** What a run gets of its user's secrets: variables, files, and what has to be masked in its log. Pure. */
 import { foldersOverlap, plainPath } from './secret.ts';
 import type { Secret, SecretContent, SecretSummary } from './secret.ts';
+import { quoteForShell } from './shell-words.ts';
 
 export interface SecretDelivery {
   readonly environment: Readonly<Record<string, string>>;
@@ -132,7 +133,8 @@ function pathVariables(name: string, content: MountedContent): Record<string, st
     case 'git':
       return {
         [secretPathVariable(name)]: file,
-        GIT_SSH_COMMAND: `ssh -o StrictHostKeyChecking=no -i ${shellWord(file)}`,
+        // git gives it to a shell.
+        GIT_SSH_COMMAND: `ssh -o StrictHostKeyChecking=no -i ${quoteForShell(file)}`,
       };
     case 'sftp':
       return {
@@ -213,10 +215,6 @@ function withKeyFile(config: string, path: string): string {
 /** `SECRET_PATH_MY_KEY` for a secret `my-key`. */
 const secretPathVariable = (name: string): string =>
   `SECRET_PATH_${name.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')}`;
-
-/** git gives the command to a shell. */
-const shellWord = (text: string): string =>
-  /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
 
 function bytesOf(base64: string): Uint8Array {
   return Uint8Array.from(atob(base64), (letter) => letter.codePointAt(0) ?? 0);
