@@ -63,6 +63,8 @@ const PULL_IDLE_MS = 120_000;
 const REGISTER_AGAIN_MS = 5_000;
 const REGISTER_AGAIN_AT_MOST_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 5_000;
+/** A connection that the network has dropped silently is made again after two to three of these. */
+const NATS_PING_MS = 10_000;
 /** Sooner, no node workflow gives its node up. */
 const GIVEN_UP_AFTER_MS = 7_000;
 /** Where the SDK looks when nothing names an address. */
@@ -229,6 +231,7 @@ async function connectToNats({ natsServers, natsCredentialsPath }: NodeConfig): 
     waitOnFirstConnect: true,
     maxReconnectAttempts: -1,
     reconnectTimeWait: RETRY_MS,
+    pingInterval: NATS_PING_MS,
     ...(credentials && { authenticator: credsAuthenticator(credentials) }),
   });
 }
