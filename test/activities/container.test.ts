@@ -4,7 +4,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MockActivityEnvironment } from '@temporalio/testing';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ContainerExit, ContainerStop, RankExecution } from '../../activities/contract.ts';
@@ -222,7 +221,7 @@ describe('an end', () => {
   it('by removal while no agent lived is told, and nothing is started again', async () => {
     const rank = tracked('echo again');
     const usage = { at: 1, samples: 1 };
-    const later = new MockActivityEnvironment({ heartbeatDetails: { rank: 0, usage } });
+    const later = anAttempt({ heartbeatDetails: { rank: 0, usage } });
     const ended = { type: 'ContainerStopped', message: expect.stringContaining('it was removed') };
     expect(await later.run(agent().execute, rank).catch((error: unknown) => error)).toMatchObject(ended);
     const integrations = [{ type: 'pip_packages', packages: ['pip'], upgrade: false } as const];

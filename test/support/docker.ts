@@ -87,8 +87,10 @@ export function aLogShipper(
 }
 
 /** The platform around one attempt of an activity; quiet, since failures are what many tests want. */
-export function anAttempt(): MockActivityEnvironment {
-  return new MockActivityEnvironment({}, { logger: new DefaultLogger('ERROR') });
+export function anAttempt(
+  info: ConstructorParameters<typeof MockActivityEnvironment>[0] = {},
+): MockActivityEnvironment {
+  return new MockActivityEnvironment(info, { logger: new DefaultLogger('ERROR') });
 }
 
 /** How the workflow orders a stop, and how the platform takes an activity away without one. */
