@@ -1,0 +1,38 @@
+import { execFile } from 'node:child_process';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const root = path.resolve(import.meta.dirname, '../..');
+/** Half a minute on a machine that has nothing else to do. */
+const WITHIN_MS = 240_000;
+
+describe('the fault suite', () => {
+  // This seed kills an agent and its guard, the supervisor, both servers and a Docker daemon, and cuts a node off.
+  it(
+    'loses nothing and doubles nothing in a short run',
+    async () => {
+      const { code, output } = await faults('--runs', '8', '--seed', '30', '--quick');
+      // The output tells what was violated, with a timeline.
+      expect(code, output).toBe(0);
+      expect(output).toContain('✔ Seed 30: nothing lost, nothing doubled.');
+    },
+    WITHIN_MS,
+  );
+
+  it('tells how it is used when it does not understand', async () => {
+    const { code, output } = await faults('--faults', 'earthquake');
+    expect(code).toBe(2);
+    expect(output).toContain('usage: npm run faults -- --runs N --seed S');
+  });
+});
+
+function faults(...args: readonly string[]): Promise<{ readonly code: number; readonly output: string }> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      [path.join(root, 'faults/index.ts'), ...args],
+      { maxBuffer: 64 * 1024 * 1024 },
+      (_, stdout, stderr) => resolve({ code: child.exitCode ?? -1, output: `${stderr}\n${stdout}` }),
+    );
+  });
+}
