@@ -69,7 +69,7 @@ export function makePlan({ seed, runs: count, quick, kinds }: PlanWish): Plan {
     const kind = pickKind(random, kinds);
     const [from, to] = faultFacts(kind).lastsMs ?? [0, 0];
     faults.push({ kind, atMs: faultAtMs, dice: random.next(), lastsMs: random.whole(from, to) });
-    faultAtMs += random.whole(1_500, quick ? 4_500 : 9_000);
+    faultAtMs += random.whole(1_500, quick ? 4_500 : 7_000);
   }
   return { runs, faults };
 }
