@@ -3,7 +3,8 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import type { CliContext } from './context.ts';
 import type { Dispatch } from './program.ts';
-import type { SecretFlags, SecretWord } from './secret-types.ts';
+import type { SecretFlags } from './secret-input.ts';
+import type { SecretWord } from './secret-types.ts';
 
 export function addCreate(program: Command, context: CliContext, dispatch: Dispatch): void {
   const create = program.command('create').description('create secrets, or the key of a node');

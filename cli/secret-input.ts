@@ -8,11 +8,32 @@ import { MAX_SECRET_BYTES } from '../core/secret.ts';
 import type { CliContext } from './context.ts';
 import { CliError, EXIT } from './errors.ts';
 
-export interface InputFlags {
+interface InputFlags {
   /** False with --no-input. */
   readonly input: boolean;
   /** Where the value is; `-` for standard input. */
   readonly fromFile?: string;
+}
+
+/** All flags of all types; commander lets none through that the type does not have. */
+export interface SecretFlags extends InputFlags {
+  readonly name?: string;
+  readonly username?: string;
+  readonly password?: string;
+  readonly server?: string;
+  readonly mountPath?: string;
+  readonly mountDirectory?: string;
+  readonly hostName?: string;
+  /** False with --no-host-check. */
+  readonly hostCheck?: boolean;
+  readonly knownHosts?: string;
+  readonly configFile?: string;
+  readonly credentialsFile?: string;
+  readonly keyFile?: string;
+  readonly profile?: string;
+  readonly host?: string;
+  readonly token?: string;
+  readonly apiKey?: string;
 }
 
 /** What is asked for: in words for people, and the flag or argument for scripts. */
@@ -58,11 +79,11 @@ export class SecretInput {
     return text;
   }
 
-  /** A file as it is: named by an argument, or piped in. */
+  /** A file as it is, and what its name begins with: named by an argument, or piped in. */
   async file(
     given: string | undefined,
     wanted: Wanted,
-  ): Promise<{ bytes: Buffer; path: string | undefined }> {
+  ): Promise<{ bytes: Buffer; stem: string | undefined }> {
     if (given !== undefined && this.flags.fromFile !== undefined) throw this.twice(wanted);
     let file = given ?? this.flags.fromFile;
     if (file === undefined && this.asks) {
@@ -72,7 +93,7 @@ export class SecretInput {
     const isFile = file !== undefined && file !== '-';
     const bytes = isFile ? await this.readFile(file as string) : await this.readPipe(wanted);
     if (bytes.length === 0) throw file === undefined ? this.missing(wanted) : this.empty(wanted);
-    return { bytes, path: isFile ? file : undefined };
+    return { bytes, stem: isFile ? path.parse(file as string).name : undefined };
   }
 
   /** A file that is text. */
@@ -212,5 +233,16 @@ function binary({ words }: Wanted, why: string): CliError {
     message: `The ${words} is binary`,
     why,
     fix: 'Encode it, for instance with base64; or hand it over as a file: mcli create secret mounted FILE',
+  });
+}
+
+/** @throws CliError for a token that was not copied as it is */
+export function oneWord(text: string, { words }: Wanted): string {
+  const word = text.trim();
+  if (word !== '' && !/\s/.test(word)) return word;
+  throw new CliError({
+    message: `The ${words} is not one word`,
+    why: word === '' ? 'it is blank' : 'it has white space in it',
+    fix: 'Copy it again, without what is around it.',
   });
 }

@@ -8,7 +8,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CliContext } from '../../cli/context.ts';
 import { CliError } from '../../cli/errors.ts';
 import { readSecret } from '../../cli/secret-types.ts';
-import type { SecretFlags, SecretWord } from '../../cli/secret-types.ts';
+import type { SecretFlags } from '../../cli/secret-input.ts';
+import type { SecretWord } from '../../cli/secret-types.ts';
 
 let folder: string;
 beforeAll(async () => {

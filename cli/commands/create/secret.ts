@@ -4,7 +4,8 @@ import { secretNameFault, secretNameStem } from '../../../core/secret.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, EXIT } from '../../errors.ts';
 import { readSecret } from '../../secret-types.ts';
-import type { SecretFlags, SecretWord } from '../../secret-types.ts';
+import type { SecretFlags } from '../../secret-input.ts';
+import type { SecretWord } from '../../secret-types.ts';
 
 export async function createSecret(
   context: CliContext,
