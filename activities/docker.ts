@@ -35,6 +35,8 @@ export interface ImageState {
   readonly id: string;
   /** As in `linux/amd64`. */
   readonly platform: string;
+  /** Who runs its programs: a name or a number, perhaps with a group after `:`; empty for root. */
+  readonly user: string;
 }
 
 /** One line of the daemon's pull progress. */
@@ -154,7 +156,9 @@ export function createDocker(host?: string): Docker {
 
     async image(name) {
       const found = await absentAsUndefined(() => dockerode.getImage(name).inspect());
-      return found && { id: found.Id, platform: `${found.Os}/${found.Architecture}` };
+      return (
+        found && { id: found.Id, platform: `${found.Os}/${found.Architecture}`, user: found.Config.User }
+      );
     },
 
     async *pull(name, signal, login) {

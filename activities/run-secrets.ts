@@ -47,7 +47,7 @@ interface Dependencies {
   readonly store: SecretStore;
   readonly runtime: RuntimeDir;
   readonly masked: MaskedValues;
-  readonly docker: Pick<Docker, 'inspect'>;
+  readonly docker: Pick<Docker, 'inspect' | 'image'>;
 }
 
 /** A container is made within moments of its folder, but Docker may be away meanwhile. */
@@ -61,7 +61,8 @@ export function createRunSecrets({ store, runtime, masked, docker }: Dependencie
       // First, so that nothing of the container can be read before its values are known.
       await masked.remember(containerName(input), secrets.flatMap(secretTexts));
       const delivery = deliverSecrets(secrets, input.spec.envVariables);
-      return { environment: {}, mounts: await writeDelivery(folder, delivery) };
+      const image = await docker.image(input.spec.image);
+      return { environment: {}, mounts: await writeDelivery(folder, delivery, readsOwn(image?.user ?? '')) };
     },
 
     async authFor(input) {
@@ -100,9 +101,16 @@ export function createRunSecrets({ store, runtime, masked, docker }: Dependencie
   }
 }
 
+/** Whether the user of an image can read the private files of the agent's user. */
+function readsOwn(imageUser: string): boolean {
+  const [user = ''] = imageUser.split(':');
+  return ['', 'root', '0', String(process.getuid?.())].includes(user);
+}
+
 async function writeDelivery(
   folder: string,
   delivery: SecretDelivery,
+  readsOwn: boolean,
 ): Promise<ContainerAdditions['mounts']> {
   const mounts = [];
   if (Object.keys(delivery.environment).length > 0 || delivery.notices.length > 0) {
@@ -113,10 +121,18 @@ async function writeDelivery(
   }
   for (const [index, { mountPath, files }] of delivery.folders.entries()) {
     const source = path.join(folder, String(index));
-    await writeFolder(source, files);
+    await writeFolder(source, readsOwn ? files : files.map(readable));
     mounts.push({ source, target: mountPath, readOnly: true });
   }
   return mounts;
+}
+
+/**
+ * For a user of the image that may have any number, which only the image knows. ssh takes a key that others may read
+ * as long as it belongs to another user; outside of the container, nobody gets as far as the file.
+ */
+function readable(file: SecretFile): SecretFile {
+  return { ...file, mode: file.mode | 0o444 };
 }
 
 /** The folder may be entered by every user of the container; who may read a file is the file's to say. */

@@ -17,6 +17,7 @@ import type { TestNats } from '../support/nats.ts';
 import { startNats } from '../support/nats.ts';
 import type { PrivateServer } from '../support/private-server.ts';
 import { startPrivateServer } from '../support/private-server.ts';
+import { buildFrom, removeImages } from '../support/registry.ts';
 
 let nats: TestNats;
 let connection: NatsConnection;
@@ -43,11 +44,11 @@ afterAll(async () => {
 });
 
 interface Circumstances {
+  readonly image?: string;
   readonly secrets?: readonly Secret[];
   /** Of the node. */
   readonly settings?: Partial<NodeSettings>;
   readonly additions?: ContainerAdditions;
-  readonly envVariables?: Readonly<Record<string, string>>;
 }
 
 interface Outcome {
@@ -59,9 +60,9 @@ interface Outcome {
 async function carryOut(
   integrations: readonly Integration[],
   command: string,
-  { secrets = [], settings = {}, additions = NO_ADDITIONS, envVariables = {} }: Circumstances = {},
+  { image = server.image, secrets = [], settings = {}, additions = NO_ADDITIONS }: Circumstances = {},
 ): Promise<Outcome> {
-  const rank = aRank(command, { image: server.image, integrations, envVariables });
+  const rank = aRank(command, { image, integrations });
   const identities = async () => ({ identities: [], recipients: [] });
   const masked = createMaskedValues({ runtime, identities, stateDirectory: folder });
   const store = { openFor: async () => secrets };
@@ -138,6 +139,18 @@ describe('a private repository over ssh', () => {
     expect(log).toContain("[mcli] integration 1/2 (git_repo): (cd /work/dev && pip install -e '.[gpu]')\n");
     expect(log).toMatch(/^\[mcli\] integration 1\/2 \(git_repo\): done in \d+ s$/m);
     expect(log).toMatch(/^\[mcli\] integration 2\/2 \(git_repo\): done in \d+ s$/m);
+  });
+
+  it('is cloned by the user of an image that is not root, too', async () => {
+    const image = 'mcli-tests/not-root:1';
+    await buildFrom(server.image, image, 'USER git');
+    const { log, failure } = await carryOut([repo({ path: '/tmp/app' })], 'id -un; cat /tmp/app/app.py', {
+      image,
+      secrets: [gitKey()],
+    });
+    await removeImages([image]);
+    expect(failure, log).toBeUndefined();
+    expect(log).toContain('git\nWHERE = "main"\n');
   });
 
   it('is refused without the secret, and the log says which one helps', async () => {
