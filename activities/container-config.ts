@@ -208,7 +208,8 @@ export function integrationFiles(
   ];
 }
 
-const READ_SECRETS = `if [ -f ${SECRET_ENVIRONMENT_PATH} ]; then source ${SECRET_ENVIRONMENT_PATH}; fi
+/** How every program of a container begins. */
+export const READ_SECRETS = `if [ -f ${SECRET_ENVIRONMENT_PATH} ]; then source ${SECRET_ENVIRONMENT_PATH}; fi
 `;
 
 /**
@@ -231,10 +232,11 @@ export function commandFiles(input: RankExecution, settings: NodeSettings): Cont
 /** Where the run is seen, as the first lines of its log, and what did not work. */
 function trackerLines({ rank, tracking }: RankExecution): string {
   if (rank > 0 || tracking === undefined) return '';
-  const links = tracking.links.map(({ tracker, url }) => `${TRACKER_NAMES[tracker]}: ${url}`);
-  return [...links, ...tracking.problems]
-    .map((line) => `echo ${quoteForShell(`mcli: ${line}`)} >&2\n`)
-    .join('');
+  const lines = tracking.entries.flatMap(({ tracker, url, problem }) => [
+    ...(url === undefined ? [] : [`${TRACKER_NAMES[tracker]}: ${url}`]),
+    ...(problem === undefined ? [] : [problem]),
+  ]);
+  return lines.map((line) => `echo ${quoteForShell(`mcli: ${line}`)} >&2\n`).join('');
 }
 
 function configFiles(spec: RunSpec, settings: NodeSettings): ContainerFile[] {

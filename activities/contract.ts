@@ -9,7 +9,7 @@ import type { RankRef } from '../core/naming.ts';
 import type { RankReport } from '../core/rank-report.ts';
 import type { Problem } from '../core/run-problem.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
-import type { OpenedTrackers, TrackerReport } from '../core/tracking.ts';
+import type { OpenedTrackers, RunEnd, TrackerEntry } from '../core/tracking.ts';
 import type { GrantedLease, NodeReport, Release, Revocation } from '../workflows/messages.ts';
 
 /** One rank of one resumption on its node. */
@@ -89,7 +89,12 @@ export interface NodeActivities {
    */
   'open-trackers'(input: RankExecution): Promise<OpenedTrackers>;
   /** Tells MLflow how a run has ended that is over. Fails with TrackerSilent, to be repeated. Idempotent. */
-  'report-run'(input: { readonly run: string }): Promise<readonly TrackerReport[]>;
+  'report-run'(input: { readonly run: string }): Promise<readonly TrackerEntry[]>;
+  /**
+   * Starts the container of rank 0 once more, for a minute at most, where the libraries of the other trackers tell them
+   * how the run ends. One that is not there any more is left alone.
+   */
+  'report-in-container'(input: RankExecution & { readonly end: RunEnd }): Promise<readonly TrackerEntry[]>;
   /** Runs as long as the node is in service: its heartbeat is the node's. */
   'serve-node'(input: { readonly cluster: string; readonly node: string }): Promise<void>;
 }

@@ -6,7 +6,7 @@ import type { RunDetails } from '../client/run-history.ts';
 import { lastMetrics, readParameters } from '../core/tracking-report.ts';
 import type { RunReport } from '../core/tracking-report.ts';
 import { progressOf } from '../core/rank-report.ts';
-import type { RunOutcome } from '../core/run.ts';
+import type { RunEnd } from '../core/tracking.ts';
 
 const REQUEST_TIMEOUT_MS = 20_000;
 
@@ -24,9 +24,6 @@ export async function readRun(client: Client, run: string): Promise<RunDetails |
   }
   return history.current();
 }
-
-/** How a run ends or has ended, with the reason in one word. */
-export type RunEnd = Pick<RunOutcome, 'status' | 'message' | 'exitCode'> & { readonly reason: string };
 
 /** @param end of a run that has not written it down yet */
 export function reportOf(details: RunDetails, end: RunEnd | undefined, now: number): RunReport {

@@ -14,7 +14,7 @@ import {
   trackerEnvironment,
   trackersOf,
 } from '../core/tracking.ts';
-import type { OpenedTrackers, TrackerLink, Variables } from '../core/tracking.ts';
+import type { Tracker, TrackerEntry, Variables } from '../core/tracking.ts';
 import type { NodeActivities, RankExecution } from './contract.ts';
 import { createMlflow, MlflowError, mlflowServer, NoMlflowServer, plainKey } from './mlflow.ts';
 import type { Mlflow, MlflowRun } from './mlflow.ts';
@@ -49,27 +49,25 @@ export function createTrackerActivities({
 }: Dependencies): TrackerActivities {
   return {
     async 'open-trackers'(input) {
+      const trackers = trackersOf(input.spec);
       const signal = AbortSignal.any([AbortSignal.timeout(OPEN_MS), cancellationSignal()]);
-      const links: TrackerLink[] = [];
-      const problems: string[] = [];
-      let environment = {};
+      let variables: Variables;
       try {
-        const variables = await variablesOf(input, signal);
-        for (const tracker of trackersOf(input.spec)) {
-          const url = entryLink(tracker, variables);
-          if (url !== undefined) links.push({ tracker, url });
-          const problem = missingKey(tracker, variables);
-          if (problem !== undefined) problems.push(problem);
-        }
-        if (trackersOf(input.spec).includes('mlflow')) {
-          const opened = await openMlflow(input, variables, signal);
-          links.push({ tracker: 'mlflow', url: opened.url });
-          environment = { MLFLOW_RUN_ID: opened.runId };
-        }
+        variables = await variablesOf(input, signal);
       } catch (error) {
-        problems.push(sayAtStart(error));
+        const problem = sayAtStart(error);
+        return { entries: trackers.map((tracker) => ({ tracker, problem })), environment: {} };
       }
-      return { links, environment, problems } satisfies OpenedTrackers;
+      const entries = trackers
+        .filter((tracker) => tracker !== 'mlflow')
+        .map((tracker) => namedEntry(tracker, variables));
+      if (!trackers.includes('mlflow')) return { entries, environment: {} };
+      try {
+        const { runId, url } = await openMlflow(input, variables, signal);
+        return { entries: [...entries, { tracker: 'mlflow', url }], environment: { MLFLOW_RUN_ID: runId } };
+      } catch (error) {
+        return { entries: [...entries, { tracker: 'mlflow', problem: sayAtStart(error) }], environment: {} };
+      }
     },
 
     async 'report-run'({ run }) {
@@ -104,6 +102,13 @@ export function createTrackerActivities({
       ...spec.envVariables,
     };
   }
+}
+
+/** The entry of a tracker that lets its clients name entries: nobody has to be asked. */
+function namedEntry(tracker: Tracker, variables: Variables): TrackerEntry {
+  const url = entryLink(tracker, variables);
+  const problem = missingKey(tracker, variables);
+  return { tracker, ...(url !== undefined && { url }), ...(problem !== undefined && { problem }) };
 }
 
 /** The entry of the run: found, when an earlier resumption has made it, else made. */

@@ -2,6 +2,7 @@
  * Experiment trackers of a run: what their libraries are told, so that everything that is said of one run lands in one
  * entry, and where that entry is seen. Workflow code imports this; `tracking-report.ts` says what is reported.
  */
+import type { RunOutcome } from './run.ts';
 import type { RunSpec, TrackerIntegration } from './run-spec.ts';
 
 export type Tracker = TrackerIntegration['type'];
@@ -12,27 +13,27 @@ export const TRACKER_NAMES = {
   comet_ml: 'Comet',
 } as const satisfies Record<Tracker, string>;
 
-export interface TrackerLink {
+/** What is known of a run's entry in one tracker. */
+export interface TrackerEntry {
   readonly tracker: Tracker;
-  readonly url: string;
+  /** Where people see it. */
+  readonly url?: string;
+  /** What did not work, as a sentence. */
+  readonly problem?: string;
 }
 
 /** What came of asking the trackers of a resumption at its start. */
 export interface OpenedTrackers {
-  readonly links: readonly TrackerLink[];
+  /** One for each tracker. */
+  readonly entries: readonly TrackerEntry[];
   /** For the containers of all ranks. */
   readonly environment: Readonly<Record<string, string>>;
-  /** Sentences for the log of the run: what did not work. */
-  readonly problems: readonly string[];
 }
 
-/** How the final report to a tracker went. */
-export interface TrackerReport {
-  readonly tracker: Tracker;
-  /** Absent when it was accepted. */
-  readonly problem?: string;
-  /** Where the entry is seen, as far as it is known only now. */
-  readonly url?: string;
+/** How a run ends, before it has written that down. */
+export interface RunEnd extends Pick<RunOutcome, 'status' | 'message' | 'exitCode'> {
+  /** One word; empty when there is nothing to explain. */
+  readonly reason: string;
 }
 
 /** By this tag a run's entry is found again. */
@@ -43,9 +44,9 @@ export function trackersOf({ integrations }: RunSpec): Tracker[] {
   return [...new Set(integrations.flatMap((each) => ('environment' in each ? [each.type] : [])))];
 }
 
-/** Those whose own library reports, in the container: their servers have no interface that is documented for others. */
-export function reportedInContainer(spec: RunSpec): boolean {
-  return trackersOf(spec).some((tracker) => tracker !== 'mlflow');
+/** Those whose own library reports, in the container: their servers have no interface that is meant for others. */
+export function trackersInContainer(spec: RunSpec): Tracker[] {
+  return trackersOf(spec).filter((tracker) => tracker !== 'mlflow');
 }
 
 /**

@@ -19,6 +19,7 @@ import { joinAdditions } from '../activities/container-config.ts';
 import type { NodeSettings } from '../activities/container-config.ts';
 import { createContainerLogs } from '../activities/container-logs.ts';
 import { createContainerActivities } from '../activities/container.ts';
+import { createContainerTracker } from '../activities/container-tracker.ts';
 import { createDiskKeeper, createDiskMeter } from '../activities/disk.ts';
 import { createDocker } from '../activities/docker.ts';
 import type { Docker } from '../activities/docker.ts';
@@ -123,6 +124,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
     await progress.remove(ref);
     await secrets.released(ref);
   };
+  const runDetails = async (run: string) => await readRun(await connecting.promise, run);
   const activities = {
     ...service.activities,
     ...createImageActivities({
@@ -141,8 +143,9 @@ async function serveNode(config: NodeConfig): Promise<void> {
         joinAdditions(await secrets.additionsFor(input), await progress.additions(input)),
       released,
     }),
+    ...createContainerTracker({ docker, runDetails }),
     ...createTrackerActivities({
-      runDetails: async (run) => await readRun(await connecting.promise, run),
+      runDetails,
       secretVariables: (user, own, signal) => secrets.variablesFor(user, own, signal),
       containerEnv: config.containerEnv,
     }),

@@ -13,10 +13,10 @@ import { exitFailure, isFailureType, rootCause } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
 import type { RunInput } from '../core/run.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
-import { TRACKER_NAMES, trackersOf } from '../core/tracking.ts';
-import type { OpenedTrackers } from '../core/tracking.ts';
+import { TRACKER_NAMES, trackersInContainer, trackersOf } from '../core/tracking.ts';
+import type { OpenedTrackers, RunEnd } from '../core/tracking.ts';
 import type { Interruptions } from './interruptions.ts';
-import { nodeActivities, removals, stopOrders, trackerOpenings } from './run-activities.ts';
+import { containerReports, nodeActivities, removals, stopOrders, trackerOpenings } from './run-activities.ts';
 
 /** A Docker daemon that refuses is asked again this often. */
 const REMOVE_AGAIN_MS = 10_000;
@@ -93,8 +93,21 @@ async function openTrackers({ ranks, spec }: Gang): Promise<OpenedTrackers> {
   try {
     return await trackerOpenings(first, `Open ${names.join(', ')}`)['open-trackers'](first);
   } catch {
-    const problem = `${first.node} has not heard of ${names.join(', ')} in time; the run goes on without.`;
-    return { links: [], environment: {}, problems: [problem] };
+    const problem = `Node ${first.node} did not open the entry in time; the run goes on without.`;
+    return { entries: trackersOf(spec).map((tracker) => ({ tracker, problem })), environment: {} };
+  }
+}
+
+/** Lets the libraries in the container of rank 0 tell their trackers how the run ends. Never fails. */
+export async function reportInContainer({ ranks, spec }: Gang, end: RunEnd): Promise<void> {
+  const trackers = trackersInContainer(spec);
+  if (trackers.length === 0) return;
+  const [first] = ranks as [RankExecution];
+  const names = trackers.map((tracker) => TRACKER_NAMES[tracker]).join(', ');
+  try {
+    await containerReports(first, `Tell ${names} how the run ends`)['report-in-container']({ ...first, end });
+  } catch {
+    // Seen in the history, and told by `describe`: the run itself is not to suffer.
   }
 }
 

@@ -77,6 +77,19 @@ export function trackerOpenings(place: Place, summary: string): Pick<NodeActivit
   });
 }
 
+/** The capacity waits for it: once, and not for long. */
+export function containerReports(place: Place, summary: string): Pick<NodeActivities, 'report-in-container'> {
+  return proxyActivities<NodeActivities>({
+    taskQueue: nodeQueue(place.cluster, place.node),
+    scheduleToStartTimeout: '10s',
+    // The libraries have a minute.
+    startToCloseTimeout: '75s',
+    heartbeatTimeout: '6s',
+    retry: { maximumAttempts: 1 },
+    summary,
+  });
+}
+
 /** No limit to the wait for a node: the cluster decides that a node is lost, and revokes the lease. */
 function onNode({ cluster, node }: Place, summary: string): ActivityOptions {
   return {

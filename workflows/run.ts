@@ -30,6 +30,7 @@ import {
   pullImages,
   pullImagesAndOpenTrackers,
   removeContainers,
+  reportInContainer,
   runIntegrations,
 } from './gang.ts';
 import type { Gang, Stops } from './gang.ts';
@@ -175,6 +176,7 @@ class LiveRun {
         this.terminate(failure);
         // Everybody shall see at once that the run goes on, and when.
         if (isQueued) this.showQueuedAgain(failure);
+        else if (!resumes && this.isTracked) await reportInContainer(this.gang, this.outcome(failure));
         await removeContainers(this.gang, this.interruptions);
       }
       await this.giveBack(failure);
@@ -324,27 +326,32 @@ class LiveRun {
   }
 
   private end(failure: RunFailure | undefined): RunOutcome {
-    const status = failure ? failureClass(failure.type).status : 'COMPLETED';
-    const message = [
-      failure?.message ?? 'The command ended with exit code 0.',
-      ...this.howItStopped(failure),
-    ].join(' ');
+    const { reason, ...outcome } = this.outcome(failure);
+    const { status, message } = outcome;
     showStatus({
       run: this.name,
       status,
       resumption: this.resumption,
-      reason: failure ? failureClass(failure.type).reason : '',
+      reason,
       message,
       lease: this.lease,
       endedAt: new Date(),
     });
-    const outcome: RunOutcome = {
-      status,
+    return outcome;
+  }
+
+  private outcome(failure: RunFailure | undefined): RunOutcome & { readonly reason: string } {
+    const message = [
+      failure?.message ?? 'The command ended with exit code 0.',
+      ...this.howItStopped(failure),
+    ].join(' ');
+    return {
+      status: failure ? failureClass(failure.type).status : 'COMPLETED',
+      reason: failure ? failureClass(failure.type).reason : '',
       message,
       ...(failure ? { failure: failure.type } : {}),
       ...(failure?.exitCode === undefined ? {} : { exitCode: failure.exitCode }),
     };
-    return outcome;
   }
 
   private showQueuedAgain(failure: RunFailure | undefined): void {

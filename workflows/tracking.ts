@@ -14,7 +14,7 @@ import {
 import { TimeoutType, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import type { NodeActivities } from '../activities/contract.ts';
 import { nodeQueue, trackingWorkflowId } from '../core/naming.ts';
-import type { TrackerReport } from '../core/tracking.ts';
+import type { TrackerEntry } from '../core/tracking.ts';
 
 export interface TrackingInput {
   readonly run: string;
@@ -36,7 +36,7 @@ export async function tracking({
   cluster,
   nodes,
   patienceMs = PATIENCE_MS,
-}: TrackingInput): Promise<readonly TrackerReport[]> {
+}: TrackingInput): Promise<readonly TrackerEntry[]> {
   const deadline = Date.now() + REPORT_FOR_MS;
   for (let waitMs = patienceMs; ; waitMs = LATER_PATIENCE_MS) {
     for (const node of nodes) {

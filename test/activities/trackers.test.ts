@@ -3,8 +3,9 @@ import type { RankExecution } from '../../activities/contract.ts';
 import { createTrackerActivities } from '../../activities/trackers.ts';
 import type { RunDetails } from '../../client/run-history.ts';
 import { trackerEnvironment } from '../../core/tracking.ts';
-import type { OpenedTrackers, TrackerReport } from '../../core/tracking.ts';
+import type { OpenedTrackers, TrackerEntry } from '../../core/tracking.ts';
 import { anAttempt, aRank } from '../support/docker.ts';
+import { ENDED, endedRun } from '../support/ended-run.ts';
 import { TestMlflow } from '../support/mlflow.ts';
 
 let mlflow: TestMlflow;
@@ -13,56 +14,12 @@ beforeAll(async () => {
 });
 afterAll(() => mlflow?.dispose());
 
-const STARTED = Date.parse('2026-05-01T10:00:00Z');
-const ENDED = STARTED + 90_000;
-
 function tracked(uri = mlflow.url): RankExecution {
   const environment = { MLFLOW_TRACKING_URI: uri, MLFLOW_EXPERIMENT_NAME: '/team/llama' };
   return aRank('python train.py', {
     integrations: [{ type: 'mlflow', environment }],
     parametersYaml: 'lr: 1.0e-4\nmodel: {name: llama, layers: [1, 2]}\n',
   });
-}
-
-/** How the run stands after its end; the agent reads this from the history. */
-function ended(rank: RankExecution, trackers: RunDetails['trackers']): RunDetails {
-  const { spec, user, graceMs, run } = rank;
-  const measured = { last: 1, mean: 50, max: 100 };
-  return {
-    name: run,
-    input: { spec, user, graceMs, submittedYaml: 'name: llama # as submitted\n' },
-    resources: { cluster: 'c1', gpuType: 'h100', gpus: 16, nodes: 2, gpusPerNode: 8, nodeNames: [] },
-    scheduling: spec.scheduling,
-    createdAt: new Date(STARTED - 1_000),
-    startedAt: new Date(STARTED),
-    endedAt: new Date(ENDED),
-    status: 'FAILED',
-    reason: 'NonZeroExit',
-    message: 'The command ended with exit code 3.',
-    exitCode: 3,
-    failure: 'NonZeroExit',
-    resumption: 1,
-    nodes: ['n1', 'n2'],
-    lifecycle: [],
-    reports: [
-      {
-        rank: 0,
-        node: 'n1',
-        progress: { step: 20, stepAt: ENDED - 5, metrics: { loss: 0.5, 'acc@1': null }, links: {} },
-        usage: {
-          at: ENDED,
-          samples: 2,
-          cpuPercent: measured,
-          memoryBytes: measured,
-          memoryLimitBytes: 9,
-          gpus: [],
-        },
-      },
-    ],
-    ...(trackers && { trackers }),
-    closed: true,
-    rejected: false,
-  };
 }
 
 function agent(details?: RunDetails) {
@@ -75,7 +32,7 @@ function agent(details?: RunDetails) {
 
 const open = (rank: RankExecution): Promise<OpenedTrackers> =>
   anAttempt().run(agent()['open-trackers'], rank);
-const report = (details: RunDetails): Promise<readonly TrackerReport[]> =>
+const report = (details: RunDetails): Promise<readonly TrackerEntry[]> =>
   anAttempt().run(agent(details)['report-run'], { run: details.name });
 
 /** What a program in the container sees. */
@@ -110,7 +67,9 @@ describe('MLflow', () => {
   it('has one entry of a run, which a program that logs by itself joins, and which tells how the run has ended', async () => {
     const rank = tracked();
     const opened = await open(rank);
-    expect(opened).toMatchObject({ links: [{ tracker: 'mlflow' }], problems: [] });
+    expect(opened).toMatchObject({
+      entries: [{ tracker: 'mlflow', url: expect.stringContaining('/runs/') }],
+    });
     const logs = `
 import mlflow
 with mlflow.start_run():
@@ -118,8 +77,8 @@ with mlflow.start_run():
     mlflow.log_metric("loss", 0.75, step=20)
 `;
     await mlflow.python(logs, variables(rank, opened.environment));
-    const details = ended(rank, opened);
-    expect(await report(details)).toEqual([{ tracker: 'mlflow', url: opened.links[0]?.url }]);
+    const details = endedRun(rank, opened);
+    expect(await report(details)).toEqual(opened.entries);
     // Whoever cannot hear the answer tells again.
     await report(details);
 
@@ -167,21 +126,21 @@ with mlflow.start_run():
     const startedAt = Date.now();
     const opened = await open(rank);
     expect(Date.now() - startedAt).toBeLessThan(10_000);
-    expect(opened).toMatchObject({ links: [], environment: {} });
-    expect(opened.problems[0]).toMatch(/^MLflow at http:\S+ does not answer: .* The run goes on/);
-    await expect(report(ended(rank, opened))).rejects.toThrow(/does not answer/);
+    expect(opened).toMatchObject({ entries: [{ tracker: 'mlflow' }], environment: {} });
+    expect(opened.entries[0]?.problem).toMatch(/^MLflow at http:\S+ does not answer: .* The run goes on/);
+    await expect(report(endedRun(rank, opened))).rejects.toThrow(/does not answer/);
 
     await mlflow.up();
     await mlflow.python('import mlflow\nmlflow.start_run()', variables(rank, {}));
-    await report(ended(rank, opened));
+    await report(endedRun(rank, opened));
     expect((await entriesOf(rank)).map(({ info }) => info['status'])).toEqual(['FAILED']);
   });
 
   it('says where nobody can be asked, and never tries again', async () => {
     const rank = tracked('file:/mlruns');
-    const { problems } = await open(rank);
-    expect(problems[0]).toContain('MLFLOW_TRACKING_URI is file:/mlruns');
-    expect(await report(ended(rank, undefined))).toEqual([{ tracker: 'mlflow', problem: problems[0] }]);
+    const { entries } = await open(rank);
+    expect(entries[0]?.problem).toContain('MLFLOW_TRACKING_URI is file:/mlruns');
+    expect(await report(endedRun(rank, undefined))).toEqual(entries);
   });
 
   it('is not told of a run that was deleted', async () => {

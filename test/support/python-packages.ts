@@ -7,27 +7,34 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
+const run = promisify(execFile);
+
 /**
  * A list names everything with its version: what it leaves out of a package's dependencies, our use does not need.
- * @param list a file of this folder; answers with the folder for PYTHONPATH
+ * @param list a file of this folder
+ * @param image whose Python the packages are for; the machine's own when absent
+ * @returns the folder for PYTHONPATH
  */
-export async function installPythonPackages(list: string): Promise<string> {
+export async function installPythonPackages(list: string, image?: string): Promise<string> {
   const requirements = path.join(import.meta.dirname, list);
-  const hash = createHash('sha256').update(await readFile(requirements));
+  const version = await pythonOf(image);
+  const hash = createHash('sha256')
+    .update(version)
+    .update(await readFile(requirements));
   const folder = path.join(tmpdir(), `mcli-python-${hash.digest('hex').slice(0, 12)}`);
   if (existsSync(folder)) return folder;
   const partial = await mkdtemp(`${folder}-`);
-  const flags = [
-    '--quiet',
-    '--disable-pip-version-check',
-    '--no-deps',
-    '--target',
-    partial,
-    '-r',
-    requirements,
-  ];
-  await promisify(execFile)('python3', ['-m', 'pip', 'install', ...flags]);
+  const target = ['--no-deps', '--only-binary=:all:', '--python-version', version, '--target', partial];
+  const quiet = ['--quiet', '--disable-pip-version-check'];
+  await run('python3', ['-m', 'pip', 'install', ...quiet, ...target, '-r', requirements]);
   // Two test files may arrive here together: the first folder stays.
   await rename(partial, folder).catch(() => rm(partial, { recursive: true }));
   return folder;
+}
+
+async function pythonOf(image: string | undefined): Promise<string> {
+  const ask = ['python3', '-c', 'import sys; print("%d.%d" % sys.version_info[:2])'];
+  const command = image === undefined ? ask : ['docker', 'run', '--rm', image, ...ask];
+  const { stdout } = await run(command[0] ?? '', command.slice(1));
+  return stdout.trim();
 }

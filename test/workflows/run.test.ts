@@ -19,7 +19,7 @@ import type { FailureType } from '../../core/failures.ts';
 import { CONTROL_QUEUE, nodeQueue, trackingWorkflowId } from '../../core/naming.ts';
 import type { RunInput } from '../../core/run.ts';
 import type { Integration, RunSpec } from '../../core/run-spec.ts';
-import type { OpenedTrackers } from '../../core/tracking.ts';
+import type { OpenedTrackers, RunEnd } from '../../core/tracking.ts';
 import {
   leaseGrantedSignal,
   leaseRevokedSignal,
@@ -286,6 +286,17 @@ describe('a run', () => {
     expect(world.calls.at(-1)).toBe('report-run');
   });
 
+  it('has the container of rank 0 tell once how the run ends, before it is removed', async () => {
+    const world = new World();
+    world.trackerAnswer = async () => ({ entries: [], environment: {} });
+    world.exits = ({ rank }) => (rank === 1 ? 7 : 0);
+    await world.finish({ nodes: 2, maxRetries: 1, integrations: [WANDB] });
+    expect(world.ends).toMatchObject([{ status: 'FAILED', reason: 'NonZeroExit', exitCode: 7 }]);
+    const told = world.calls.indexOf('report-in-container 1/0');
+    expect(told).toBeGreaterThan(world.calls.indexOf('execute 1/1'));
+    expect(told).toBeLessThan(world.calls.indexOf('remove-container 1/0'));
+  });
+
   it('runs on when its trackers cannot be opened, and reports from the next node when the first is gone', async () => {
     const world = new World();
     world.trackerAnswer = () => Promise.reject(ApplicationFailure.nonRetryable('out of order'));
@@ -298,7 +309,7 @@ describe('a run', () => {
         args: [input],
       });
     });
-    expect(world.executed[0]?.tracking?.problems[0]).toContain('MLflow');
+    expect(world.executed[0]?.tracking?.entries).toMatchObject([{ tracker: 'mlflow', problem: /in time/ }]);
     expect(world.calls.filter((call) => call === 'report-run')).toHaveLength(2);
   });
 
@@ -319,10 +330,10 @@ interface Shape {
 }
 
 const MLFLOW: Integration = { type: 'mlflow', environment: { MLFLOW_EXPERIMENT_NAME: 'llama' } };
+const WANDB: Integration = { type: 'wandb', environment: { WANDB_PROJECT: 'llama' } };
 const OPENED: OpenedTrackers = {
-  links: [{ tracker: 'mlflow', url: 'http://mlflow/#/experiments/1/runs/2' }],
+  entries: [{ tracker: 'mlflow', url: 'http://mlflow/#/experiments/1/runs/2' }],
   environment: { MLFLOW_RUN_ID: '2' },
-  problems: [],
 };
 
 /** Cluster and nodes of one test, as small honest implementations of our own activities. */
@@ -337,6 +348,7 @@ class World {
   silentRemovals = false;
   readonly releases: Release[] = [];
   readonly executed: RankExecution[] = [];
+  readonly ends: RunEnd[] = [];
   trackerAnswer: () => Promise<OpenedTrackers> = () => Promise.reject(new Error('not asked for'));
   pullFailure: FailureType | undefined;
   exits: (ref: { readonly resumption: number; readonly rank: number }) => number | undefined = () =>
@@ -439,6 +451,11 @@ class World {
       'report-run': async () => {
         this.calls.push('report-run');
         return [{ tracker: 'mlflow' }];
+      },
+      'report-in-container': async (input) => {
+        note('report-in-container', input);
+        this.ends.push(input.end);
+        return [{ tracker: 'wandb' }];
       },
       execute: async (input) => {
         note('execute', input);

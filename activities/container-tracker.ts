@@ -1,0 +1,116 @@
+/**
+ * Weights & Biases and Comet hear of a run's end from their own libraries, in the run's own container: there they are
+ * installed, and there the keys are. The GPUs wait for it, so that it has a minute at most.
+ */
+import type { RunDetails } from '../client/run-history.ts';
+import { containerName } from '../core/naming.ts';
+import type { RunReport } from '../core/tracking-report.ts';
+import { trackersInContainer } from '../core/tracking.ts';
+import type { Tracker, TrackerEntry } from '../core/tracking.ts';
+import { whileAttached } from './attached.ts';
+import { awaitExit } from './await-exit.ts';
+import { READ_SECRETS } from './container-config.ts';
+import { entryFiles } from './container-entry.ts';
+import type { NodeActivities } from './contract.ts';
+import type { ContainerFile, Docker } from './docker.ts';
+import { reportOf } from './run-report.ts';
+import {
+  REPORT_PATH,
+  TRACKER_ANSWERS_PATH,
+  TRACKER_PROGRAM,
+  TRACKER_PROGRAM_PATH,
+  TRACKER_SCRIPT,
+} from './tracker-program.ts';
+
+interface Dependencies {
+  readonly docker: Docker;
+  readonly runDetails: (run: string) => Promise<RunDetails | undefined>;
+  /** For the libraries, in milliseconds; a minute when absent. */
+  readonly limitMs?: number;
+}
+
+const LIMIT_MS = 60_000;
+
+export function createContainerTracker({
+  docker,
+  runDetails,
+  limitMs = LIMIT_MS,
+}: Dependencies): Pick<NodeActivities, 'report-in-container'> {
+  return {
+    'report-in-container': (input) =>
+      whileAttached(async (signal) => {
+        const name = containerName(input);
+        const trackers = trackersInContainer(input.spec);
+        const [state, details] = [await docker.inspect(name), await runDetails(input.run)];
+        if (state?.status !== 'exited' || details === undefined) {
+          return trackers.map((tracker) => ({ tracker, problem: 'The container did not run, or is gone.' }));
+        }
+        await docker.putFiles(name, filesOf(reportOf(details, input.end, Date.now()), trackers));
+        await docker.start(name);
+        const isInTime = await endsInTime(name, signal);
+        const answers = await docker.readFile(name, TRACKER_ANSWERS_PATH);
+        const silence = isInTime
+          ? 'The image has no Python.'
+          : `Its library was not done within ${limitMs / 1_000} s.`;
+        return trackers.map((tracker) => readAnswer(tracker, answers, silence));
+      }),
+  };
+
+  async function endsInTime(name: string, signal: AbortSignal): Promise<boolean> {
+    const limit = AbortSignal.timeout(limitMs);
+    try {
+      await awaitExit(docker, name, AbortSignal.any([limit, signal]));
+      return true;
+    } catch (error) {
+      if (!limit.aborted) throw error;
+      await docker.kill(name, 'SIGKILL');
+      await awaitExit(docker, name, signal);
+      return false;
+    }
+  }
+}
+
+function filesOf(report: RunReport, trackers: readonly Tracker[]): ContainerFile[] {
+  const { outcome, exitCode, parameters, metrics, facts, links, submittedYaml } = report;
+  const content = JSON.stringify({
+    trackers,
+    parameters,
+    metrics: Object.fromEntries(metrics.map(({ name, value }) => [name, value])),
+    step: Math.max(0, ...metrics.map(({ step }) => step)),
+    facts: { ...facts, ...links },
+    submittedYaml,
+    // How their lists tell success from failure.
+    exitCode: outcome === 'completed' ? 0 : exitCode || 1,
+  });
+  return [
+    ...entryFiles(`${READ_SECRETS}${TRACKER_SCRIPT}`),
+    { path: REPORT_PATH, content },
+    { path: TRACKER_PROGRAM_PATH, content: TRACKER_PROGRAM },
+  ];
+}
+
+function readAnswer(tracker: Tracker, answers: string | undefined, silence: string): TrackerEntry {
+  const all = (answers === undefined ? {} : parse(answers)) as Partial<Record<Tracker, Answer | null>>;
+  const answer = all[tracker];
+  if (!answer) return { tracker, problem: silence };
+  const { problem, url } = answer;
+  return {
+    tracker,
+    ...(typeof problem === 'string' && { problem }),
+    ...(typeof url === 'string' && /^https?:\/\//.test(url) && { url }),
+  };
+}
+
+/** As the program in the container says it, or what the run has put there. */
+interface Answer {
+  readonly problem?: unknown;
+  readonly url?: unknown;
+}
+
+function parse(text: string): object {
+  try {
+    return Object(JSON.parse(text)) as object;
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,204 @@
+import { execFile } from 'node:child_process';
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { createContainerTracker } from '../../activities/container-tracker.ts';
+import type { RankExecution } from '../../activities/contract.ts';
+import { containerName } from '../../core/naming.ts';
+import type { RunSpec } from '../../core/run-spec.ts';
+import { cometKey } from '../../core/tracking.ts';
+import type { RunEnd, TrackerEntry } from '../../core/tracking.ts';
+import { anAgent, anAttempt, aRank, containerOf, docker } from '../support/docker.ts';
+import { endedRun } from '../support/ended-run.ts';
+import { startNats } from '../support/nats.ts';
+import type { TestNats } from '../support/nats.ts';
+import { installPythonPackages } from '../support/python-packages.ts';
+
+let nats: TestNats;
+let connection: NatsConnection;
+let packages: string;
+/** What a run may write to, and the test reads. */
+let storage: string;
+const ranks: RankExecution[] = [];
+
+beforeAll(async () => {
+  nats = await startNats();
+  connection = await nats.connect();
+  packages = await installPythonPackages('tracker-clients-requirements.txt', 'bash');
+  await chmod(packages, 0o755);
+  storage = await mkdtemp(path.join(tmpdir(), 'mcli-test-trackers-'));
+});
+afterAll(async () => {
+  await connection?.close();
+  await nats?.dispose();
+  await rm(storage, { recursive: true, force: true });
+});
+afterEach(async () => {
+  await Promise.all(ranks.splice(0).map((rank) => docker.remove(containerName(rank))));
+});
+
+const END: RunEnd = { status: 'FAILED', reason: 'NonZeroExit', message: 'It failed.', exitCode: 3 };
+
+function agent(limitMs?: number) {
+  const additionsFor = async () => ({
+    mounts: [
+      { source: packages, target: '/packages', readOnly: true },
+      { source: storage, target: '/storage', readOnly: false },
+    ],
+    environment: {},
+  });
+  const runDetails = (run: string) =>
+    Promise.resolve(ranks.filter((rank) => rank.run === run).map((rank) => endedRun(rank))[0]);
+  return {
+    ...anAgent(Promise.resolve(connection), {}, { additionsFor }),
+    ...createContainerTracker({ docker, runDetails, ...(limitMs !== undefined && { limitMs }) }),
+  };
+}
+
+function tracked(command: string, spec: Partial<RunSpec>): RankExecution {
+  const rank = aRank(command, { parametersYaml: 'lr: 1.0e-4\nmodel: {layers: 2}\n', ...spec });
+  ranks.push(rank);
+  return rank;
+}
+
+function tell(rank: RankExecution, limitMs?: number): Promise<readonly TrackerEntry[]> {
+  return anAttempt().run(agent(limitMs)['report-in-container'], { ...rank, end: END });
+}
+
+it('adds to what the run has logged itself with wandb and comet_ml how it has ended, in the same entries', async () => {
+  const rank = tracked(
+    `python3 - <<'END'
+import wandb
+run = wandb.init()
+run.log({"loss": 0.75})
+run.finish()
+import comet_ml
+experiment = comet_ml.start()
+experiment.log_metric("loss", 0.75)
+experiment.end()
+END
+exit 3`,
+    {
+      integrations: [
+        { type: 'wandb', environment: { WANDB_PROJECT: 'llama', WANDB_ENTITY: 'team' } },
+        { type: 'comet_ml', environment: { COMET_PROJECT_NAME: 'llama' } },
+      ],
+      envVariables: {
+        PYTHONPATH: '/packages',
+        WANDB_MODE: 'offline',
+        WANDB_DIR: '/storage',
+        COMET_START_ONLINE: 'false',
+        COMET_OFFLINE_DIRECTORY: '/storage/comet',
+      },
+    },
+  );
+  expect(await anAttempt().run(agent().execute, rank)).toMatchObject({ exitCode: 3, end: 'itself' });
+  expect(await tell(rank)).toEqual([{ tracker: 'wandb' }, { tracker: 'comet_ml' }]);
+
+  // One folder of the program's, one of the report's, both of one run.
+  const wandb = (await readdir(path.join(storage, 'wandb'))).filter((name) =>
+    name.startsWith('offline-run-'),
+  );
+  expect(wandb.map((name) => name.replace(/^.*?-\d+_\d+-/, ''))).toEqual([rank.run, rank.run]);
+  const folder = path.join(storage, 'wandb', wandb.toSorted()[1] ?? '');
+  expect(await readFile(path.join(folder, 'files/mcli-run.yaml'), 'utf8')).toContain('# as submitted');
+  const records = await wandbRecords(path.join(folder, `run-${rank.run}.wandb`));
+  expect(records).toMatchObject({
+    run: { run_id: rank.run, project: 'llama', entity: 'team', display_name: rank.run, resume: true },
+    config: { parameters: { lr: 0.0001, model: { layers: 2 } } },
+    summary: {
+      loss: 0.5,
+      mcli: { status: 'FAILED', reason: 'NonZeroExit', gpus: '16', message: 'It failed.' },
+    },
+    exit: { exit_code: 3 },
+  });
+
+  const archives = await readdir(path.join(storage, 'comet'));
+  expect(archives.map((name) => name.split('-')[0])).toEqual([cometKey(rank.run), cometKey(rank.run)]);
+  const messages = (
+    await Promise.all(archives.map((name) => cometMessages(path.join(storage, 'comet', name))))
+  ).flat();
+  expect(messages).toContainEqual(expect.objectContaining({ key: 'Name', value: rank.run }));
+  expect(messages).toContainEqual(expect.objectContaining({ key: 'mcli.status', value: 'FAILED' }));
+  const parameters = messages.flatMap(({ param }) => (param ? [[param.paramName, param.paramValue]] : []));
+  expect(parameters).toContainEqual(['parameters_lr', 0.0001]);
+});
+
+it('says what is missing in the image, and gives up on a library that does not end', async () => {
+  const wandb = { type: 'wandb', environment: { WANDB_PROJECT: 'llama' } } as const;
+  const rank = tracked('true', { integrations: [wandb] });
+  expect(await tell(rank)).toEqual([{ tracker: 'wandb', problem: 'The container did not run, or is gone.' }]);
+  await anAttempt().run(agent().execute, rank);
+  expect(await tell(rank)).toEqual([{ tracker: 'wandb', problem: 'The image has no Python package wandb.' }]);
+
+  const endless = tracked(
+    'mkdir /lib-that-hangs; echo "import time; time.sleep(99)" > /lib-that-hangs/wandb.py',
+    {
+      integrations: [wandb],
+      envVariables: { PYTHONPATH: '/lib-that-hangs' },
+    },
+  );
+  await anAttempt().run(agent().execute, endless);
+  expect(await tell(endless, 1_500)).toEqual([
+    { tracker: 'wandb', problem: 'Its library was not done within 1.5 s.' },
+  ]);
+  expect((await containerOf(endless))?.status).toBe('exited');
+});
+
+/** Of an offline run: the last record of each kind, with the updates of configuration and summary in one. */
+async function wandbRecords(file: string): Promise<Record<string, unknown>> {
+  const program = `
+import json, struct, sys
+from google.protobuf.json_format import MessageToDict
+from wandb.proto import wandb_internal_pb2 as pb
+
+data, at, part, found = open(sys.argv[1], "rb").read(), 7, b"", {"config": {}, "summary": {}}
+while at + 7 <= len(data):
+    if 32768 - at % 32768 < 7:
+        at += 32768 - at % 32768
+        continue
+    _, size, kind = struct.unpack_from("<IHB", data, at)
+    part += data[at + 7 : at + 7 + size]
+    at += 7 + size
+    if kind not in (1, 4):
+        continue
+    record, part = pb.Record.FromString(part), b""
+    name = record.WhichOneof("record_type")
+    value = getattr(record, name)
+    if name in ("config", "summary"):
+        found[name].update({each.key: json.loads(each.value_json) for each in value.update if each.key})
+    else:
+        found[name] = MessageToDict(value, preserving_proto_field_name=True)
+print(json.dumps(found))
+`;
+  return JSON.parse(await python(program, file)) as Record<string, unknown>;
+}
+
+interface CometMessage {
+  readonly key?: string;
+  readonly value?: unknown;
+  readonly param?: { readonly paramName: string; readonly paramValue: unknown };
+}
+
+async function cometMessages(archive: string): Promise<CometMessage[]> {
+  const program = 'import sys, zipfile; print(zipfile.ZipFile(sys.argv[1]).read("messages.json").decode())';
+  const lines = (await python(program, archive)).trim().split('\n');
+  return lines.map((line) => (JSON.parse(line) as { payload: CometMessage }).payload);
+}
+
+/** With the Python of the image, since the packages are for that. */
+async function python(program: string, file: string): Promise<string> {
+  const mounts = [
+    '-v',
+    `${packages}:/packages:ro`,
+    '-v',
+    `${storage}:${storage}:ro`,
+    '-e',
+    'PYTHONPATH=/packages',
+  ];
+  const command = ['run', '--rm', ...mounts, 'bash', 'python3', '-c', program, file];
+  return (await promisify(execFile)('docker', command)).stdout;
+}
