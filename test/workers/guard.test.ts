@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -27,6 +28,9 @@ afterEach(async () => {
   await Promise.all(ranks.map((rank) => docker.remove(containerName(rank))));
   await rm(state, { recursive: true });
 });
+
+/** Other test files run beside this one: a guard must not end their containers. */
+const CLUSTER = `test-${randomUUID()}`;
 
 describe('the guard of a node', () => {
   it('ends the containers of its node when the lease is over, also those that ignore SIGTERM', async () => {
@@ -73,7 +77,7 @@ describe('the guard of a node', () => {
 
 function startGuard(leaseMs: number, node = 'test-node'): ChildProcess {
   const directory = path.join(state, node);
-  const place = { controlPlane: SETTINGS.controlPlane, cluster: 'test', node };
+  const place = { controlPlane: SETTINGS.controlPlane, cluster: CLUSTER, node };
   leaseWriter(directory)({ renewedAt: monotonicMs(), leaseMs, place });
   const program = path.resolve(import.meta.dirname, '../../workers/guard.ts');
   const guard = spawn(process.execPath, [program, directory], { stdio: 'ignore' });
@@ -82,7 +86,7 @@ function startGuard(leaseMs: number, node = 'test-node'): ChildProcess {
 }
 
 async function aContainer(command: string, node = 'test-node'): Promise<RankExecution> {
-  const rank = { ...aRank(command), node };
+  const rank = { ...aRank(command), cluster: CLUSTER, node };
   ranks.push(rank);
   const config = containerConfig(rank, SETTINGS, false);
   await docker.create({ ...config, Cmd: ['bash', '-c', command] });
