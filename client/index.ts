@@ -21,6 +21,7 @@ export { Logs } from './logs.ts';
 export type { LogChunk, LogSelection } from './logs.ts';
 export { Runs } from './runs.ts';
 export type { RunFilter, RunSummary } from './run-list.ts';
+export type { TrackerState } from './run-trackers.ts';
 export type { Submission, Submitted } from './runs.ts';
 export { Secrets } from './secrets.ts';
 export type { SealedSecret, SecretContent, SecretSummary } from '../core/secret.ts';

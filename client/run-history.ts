@@ -12,7 +12,7 @@ import type { RunInput, RunOutcome } from '../core/run.ts';
 import type { ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
 import { isTerminal } from '../core/run-status.ts';
 import type { RunStatus } from '../core/run-status.ts';
-import type { OpenedTrackers } from '../core/tracking.ts';
+import type { OpenedTrackers, TrackerEntry } from '../core/tracking.ts';
 import { schedulingUpdate } from '../workflows/messages.ts';
 import type { SchedulingChange } from '../workflows/messages.ts';
 
@@ -54,6 +54,8 @@ export interface RunDetails {
   readonly reports: readonly RankReport[];
   /** What its trackers answered when the last resumption that got capacity began; absent without trackers. */
   readonly trackers?: OpenedTrackers;
+  /** What the libraries in its container answered when they told their trackers of the end. */
+  readonly trackerReports: readonly TrackerEntry[];
   /** True when the workflow has ended. */
   readonly closed: boolean;
   /** True when construction refused the run: it never took a place among the runs. */
@@ -65,6 +67,7 @@ export class RunHistory {
   private readonly client: Client;
   private readonly constructIds = new Set<string>();
   private readonly openIds = new Set<string>();
+  private readonly tellIds = new Set<string>();
   private readonly steps: LifecycleStep[] = [];
   /** Of the last resumption that ran, by the event that scheduled its commands. */
   private readonly commands = new Map<string, RankAssignment>();
@@ -88,6 +91,7 @@ export class RunHistory {
       nodes: [],
       closed: false,
       rejected: false,
+      trackerReports: [],
       scheduling: input.spec.scheduling,
       ...this.details,
       name: this.name,
@@ -113,6 +117,8 @@ export class RunHistory {
       this.constructIds.add(String(event.eventId));
     } else if (scheduled?.activityType?.name === 'open-trackers') {
       this.openIds.add(String(event.eventId));
+    } else if (scheduled?.activityType?.name === 'report-in-container') {
+      this.tellIds.add(String(event.eventId));
     } else if (scheduled?.activityType?.name === 'execute') {
       const rank = await this.decode<RankAssignment>(scheduled.input?.payloads);
       const [earlier] = this.commands.values();
@@ -126,6 +132,9 @@ export class RunHistory {
       await this.addReport(scheduledEventId, result?.payloads?.[0]);
       if (this.openIds.has(String(scheduledEventId))) {
         this.details.trackers = await this.decode<OpenedTrackers>(result?.payloads);
+      }
+      if (this.tellIds.has(String(scheduledEventId))) {
+        this.details.trackerReports = await this.decode<readonly TrackerEntry[]>(result?.payloads);
       }
       if (!this.constructIds.has(String(scheduledEventId))) return;
       const construction = await this.decode<Construction>(result?.payloads);

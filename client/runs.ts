@@ -12,6 +12,7 @@ import {
   CONTROL_QUEUE,
   RUN_SUFFIX_ALPHABET,
   RUN_SUFFIX_LENGTH,
+  trackingWorkflowId,
   WORKFLOW_TYPES,
 } from '../core/naming.ts';
 import type { RankReport } from '../core/rank-report.ts';
@@ -33,6 +34,8 @@ import { RunHistory } from './run-history.ts';
 import type { RunDetails } from './run-history.ts';
 import { listRuns, quoted } from './run-list.ts';
 import type { RunFilter, RunSummary } from './run-list.ts';
+import { trackersOfRun } from './run-trackers.ts';
+import type { TrackerState } from './run-trackers.ts';
 
 export interface Submission {
   readonly spec: RunSpec;
@@ -163,6 +166,11 @@ export class Runs {
     return new Map(reports.filter(([, ranks]) => ranks.length > 0));
   }
 
+  /** Where the run is seen in its experiment trackers, and whether they know how it has ended. */
+  async trackers(run: RunDetails): Promise<readonly TrackerState[]> {
+    return await trackersOfRun(await this.connections.temporal(), run);
+  }
+
   /**
    * Asks the run to stop; it ends when its containers are gone.
    * @throws RunNotFound when the run is unknown or has ended
@@ -183,11 +191,15 @@ export class Runs {
    */
   async delete(run: string): Promise<void> {
     const client = await this.connections.temporal();
-    try {
-      await client.workflowService.deleteWorkflowExecution({
+    const remove = (workflowId: string) =>
+      client.workflowService.deleteWorkflowExecution({
         namespace: client.options.namespace,
-        workflowExecution: { workflowId: run },
+        workflowExecution: { workflowId },
       });
+    try {
+      await remove(run);
+      // Also one that still tries: there is nothing left that it could tell.
+      await remove(trackingWorkflowId(run)).catch(unlessNotFound);
     } catch (error) {
       throw notFound(error, run);
     }
@@ -259,6 +271,10 @@ function grpcCode(error: unknown): unknown {
 
 function isTransient(error: unknown): boolean {
   return [GRPC.deadlineExceeded, GRPC.unavailable].includes(grpcCode(error) as number);
+}
+
+function unlessNotFound(error: unknown): void {
+  if (grpcCode(error) !== GRPC.notFound) throw error;
 }
 
 function notFound(error: unknown, run: string): unknown {

@@ -1,5 +1,5 @@
 /** `mcli describe run`: metadata, lifecycle and submitted YAML, as the page shows them. */
-import type { LifecycleStep, RunDetails } from '../../client/index.ts';
+import type { LifecycleStep, RunDetails, TrackerState } from '../../client/index.ts';
 import { failureClass } from '../../core/failures.ts';
 import { progressOf } from '../../core/rank-report.ts';
 import type { RankReport } from '../../core/rank-report.ts';
@@ -9,6 +9,7 @@ import { statusWithReason } from './runs.ts';
 import { alignColumns, renderTable } from './table.ts';
 import type { Column } from './table.ts';
 import { displayDuration, displayTime } from './time.ts';
+import { trackerAsJson, trackerRows } from './trackers.ts';
 import { hasUsage, usageAsJson, usageTable } from './usage.ts';
 import { displayBand } from './util.ts';
 
@@ -20,6 +21,7 @@ export interface DescriptionParts {
   readonly reports: readonly RankReport[];
   /** True while its command runs. */
   readonly live: boolean;
+  readonly trackers: readonly TrackerState[];
 }
 
 export function renderDescription(
@@ -65,6 +67,7 @@ function metadata(run: RunDetails, parts: DescriptionParts, now: number): string
   }
   const progress = progressOf(reports);
   if (progress) rows.push(...progressRows(progress));
+  rows.push(...trackerRows(parts.trackers, run.closed));
   const end = endOf(run, parts);
   if (end !== undefined) rows.push(['Expected End', displayExpectedEnd(end, now)]);
   if (run.message) rows.push(['Reason', run.message]);
@@ -164,6 +167,7 @@ export function descriptionAsJson(run: RunDetails, parts: DescriptionParts): Rec
     })),
     progress: progressAsJson(progressOf(reports), endOf(run, parts)),
     usage: reports.filter(hasUsage).map(usageAsJson),
+    trackers: parts.trackers.map(trackerAsJson),
     metadata: input.spec.metadata,
     submittedYaml: input.submittedYaml,
   };

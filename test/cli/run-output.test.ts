@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { RunDetails } from '../../client/index.ts';
+import type { RunDetails, TrackerState } from '../../client/index.ts';
 import { descriptionAsJson, renderDescription } from '../../cli/output/describe.ts';
 import type { ListedRun } from '../../cli/output/runs.ts';
 import { renderRuns, runAsJson } from '../../cli/output/runs.ts';
@@ -71,6 +71,8 @@ describe('a list of runs', () => {
   });
 });
 
+const PARTS = { yaml: false, waiting: undefined, reports: [], live: false, trackers: [] };
+
 describe('a description', () => {
   const { spec } = aRank('train');
   const run: RunDetails = {
@@ -86,6 +88,7 @@ describe('a description', () => {
     nodes: ['node-0'],
     lifecycle: [],
     reports: [],
+    trackerReports: [],
     closed: false,
     rejected: false,
   };
@@ -107,7 +110,7 @@ describe('a description', () => {
   ].sort((a, b) => a.rank - b.rank);
 
   it('of a running run says how far it is, when it ends and what it uses', () => {
-    const text = renderDescription(run, { yaml: false, waiting: undefined, reports, live: true }, NOW);
+    const text = renderDescription(run, { ...PARTS, reports, live: true }, NOW);
     expect(text).toMatch(
       /Progress +Step 300 of 1000 \(30%\)\nMetrics +loss 0.25, perplexity not a number\nLink wandb +https:\/\/w.example\/r\nExpected End +\d.*, in 1hr\n/,
     );
@@ -119,7 +122,7 @@ RANK  NODE    CPU                        MEMORY                                 
 
   it('of an ended run keeps the last report, without a present', () => {
     const ended = { ...run, status: 'COMPLETED', endedAt: new Date(NOW), closed: true } as const;
-    const parts = { yaml: false, waiting: undefined, reports: [reports[1] as RankReport], live: false };
+    const parts = { ...PARTS, reports: [reports[1] as RankReport] };
     const text = renderDescription(ended, parts, NOW);
     expect(text).not.toContain('Expected End');
     expect(text).toContain('mean 75%, max 300%  mean 1.0 GB, max 4.0 GB of 8.0 GB');
@@ -130,7 +133,7 @@ RANK  NODE    CPU                        MEMORY                                 
 
   it('counts with the limit of the run, and gives scripts all numbers', () => {
     const limited = { ...run, scheduling: { ...run.scheduling, maxDurationHours: 1 } };
-    const parts = { waiting: undefined, reports, live: true };
+    const parts = { ...PARTS, reports, live: true };
     expect(descriptionAsJson(run, parts)).toMatchObject({
       progress: { step: 300, expectedEnd: END },
       usage: [
@@ -148,5 +151,30 @@ RANK  NODE    CPU                        MEMORY                                 
     expect(descriptionAsJson(limited, parts)).toMatchObject({
       progress: { expectedEnd: '2026-01-31T13:00:00.000Z' },
     });
+  });
+
+  it('says where the run is seen in its trackers, and which of them know of its end', () => {
+    const ended = { ...run, status: 'COMPLETED', endedAt: new Date(NOW), closed: true } as const;
+    const trackers: TrackerState[] = [
+      { tracker: 'wandb', url: 'https://w.example/r', told: true },
+      { tracker: 'comet_ml', told: false, problem: 'The image has no Python.' },
+      {
+        tracker: 'mlflow',
+        url: 'http://m/1',
+        told: false,
+        problem: 'It is silent.',
+        nextTryAt: new Date(NOW),
+      },
+    ];
+    const parts = { ...PARTS, trackers };
+    expect(renderDescription(ended, parts, NOW)).toMatch(
+      /Weights & Biases +https:\/\/w.example\/r\nComet +not told of the end of the run; The image has no Python\nMLflow +http:\/\/m\/1 \(not told of the end of the run; It is silent; told again at .*\)\n/,
+    );
+    expect(renderDescription(run, parts, NOW)).toMatch(/Comet +The image has no Python\n/);
+    expect(descriptionAsJson(ended, parts)['trackers']).toMatchObject([
+      { tracker: 'wandb', url: 'https://w.example/r', told: true, problem: null, nextTryAt: null },
+      { tracker: 'comet_ml', url: null, told: false, problem: 'The image has no Python.' },
+      { tracker: 'mlflow', told: false, nextTryAt: '2026-01-31T12:30:00.000Z' },
+    ]);
   });
 });

@@ -41,6 +41,7 @@ export function endedRun(rank: RankExecution, trackers?: RunDetails['trackers'])
       },
     ],
     ...(trackers && { trackers }),
+    trackerReports: [],
     closed: true,
     rejected: false,
   };

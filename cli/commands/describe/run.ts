@@ -29,7 +29,8 @@ export async function describeRun(
   const live = run.closed ? [] : ((await mcli.runs.reports([run.name])).get(run.name) ?? []);
   const ended = run.reports.filter(({ rank }) => live.every((other) => other.rank !== rank));
   const reports = [...live, ...ended].sort((a, b) => a.rank - b.rank);
-  const parts = { waiting, reports, live: live.length > 0 };
+  const trackers = await mcli.runs.trackers(run);
+  const parts = { waiting, reports, live: live.length > 0, trackers };
   if (flags.output === 'json') context.print(JSON.stringify(descriptionAsJson(run, parts), null, 2));
   else if (flags.output === 'yaml') context.print(stringify(descriptionAsJson(run, parts)).trimEnd());
   else context.print(renderDescription(run, { ...parts, yaml: flags.yaml }, Date.now()));
