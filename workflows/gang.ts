@@ -3,6 +3,7 @@ import {
   ActivityFailure,
   ApplicationFailure,
   CancellationScope,
+  condition,
   TimeoutFailure,
   isCancellation,
   sleep,
@@ -18,6 +19,8 @@ import type { OpenedTrackers, RunEnd } from '../core/tracking.ts';
 import type { Interruptions } from './interruptions.ts';
 import { containerReports, nodeActivities, removals, stopOrders, trackerOpenings } from './run-activities.ts';
 
+/** The answer to a stop is on its way when the container is gone. */
+const ANSWER_MS = 1_000;
 /** A Docker daemon that refuses is asked again this often. */
 const REMOVE_AGAIN_MS = 10_000;
 
@@ -131,22 +134,34 @@ export async function executeCommand({ ranks }: Gang): Promise<void> {
   });
 }
 
-/** How each rank ended that was told to stop: what is known by the time it is asked for. */
-export type Stops = Map<number, ContainerStop>;
+/** The orders to stop that the ranks of a gang have got, and what came of them. */
+export class StopOrders {
+  /** How each container ended whose node has answered. */
+  readonly ends: ContainerStop[] = [];
+  private open = 0;
 
-/**
- * Tells every node of the gang to stop its container now. An order of its own, because a cancelled activity hears of it
- * with the answer to its next heartbeat only. Who does not answer is stopped by the removal of its container.
- */
-export function orderStop({ ranks }: Gang, stops: Stops): void {
-  for (const rank of ranks) {
-    const order = stopOrders(rank, `Rank ${rank.rank} on ${rank.node}: stop`)['stop-container'](
-      orderFor(rank),
-    );
-    order.then(
-      (stop) => stops.set(rank.rank, stop),
-      () => undefined,
-    );
+  /**
+   * Tells every node of the gang to stop its container now. An order of its own, because a cancelled activity hears of
+   * it with the answer to its next heartbeat only. Who does not answer is stopped by the removal of its container.
+   */
+  give({ ranks }: Gang): void {
+    for (const rank of ranks) void this.giveTo(rank);
+  }
+
+  /** Resolves when all have answered; soon, when some do not. To be asked when the containers are gone. */
+  async untilAnswered(): Promise<void> {
+    if (this.open > 0) await condition(() => this.open === 0, ANSWER_MS);
+  }
+
+  private async giveTo(rank: RankExecution): Promise<void> {
+    this.open += 1;
+    const node = stopOrders(rank, `Rank ${rank.rank} on ${rank.node}: stop`);
+    try {
+      this.ends.push(await node['stop-container'](orderFor(rank)));
+    } catch {
+      // A node that is away; its answer only tells how the container ended.
+    }
+    this.open -= 1;
   }
 }
 

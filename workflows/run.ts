@@ -26,14 +26,14 @@ import {
   assembleGang,
   executeCommand,
   failureOf,
-  orderStop,
   pullImages,
   pullImagesAndOpenTrackers,
   removeContainers,
   reportInContainer,
   runIntegrations,
+  StopOrders,
 } from './gang.ts';
-import type { Gang, Stops } from './gang.ts';
+import type { Gang } from './gang.ts';
 import { Interruptions } from './interruptions.ts';
 import {
   clusterRestartedSignal,
@@ -116,7 +116,7 @@ class LiveRun {
   /** Of the last lease, in the order of the ranks. */
   private lastNodes: readonly string[] | undefined;
   private readonly isTracked: boolean;
-  private readonly stops: Stops = new Map();
+  private stops = new StopOrders();
   private terminating = false;
   private scheduling: SchedulingRequest;
   /** True from the request for capacity to its release: the cluster knows of this resumption. */
@@ -140,7 +140,7 @@ class LiveRun {
     this.scheduling = input.spec.scheduling;
     interruptions.onInterrupt = (cause) => {
       if (this.lease) this.terminate(cause);
-      if (this.gang && patched('stop-container')) orderStop(this.gang, this.stops);
+      if (this.gang && patched('stop-container')) this.stops.give(this.gang);
     };
   }
 
@@ -178,6 +178,7 @@ class LiveRun {
         if (isQueued) this.showQueuedAgain(failure);
         else if (!resumes && this.isTracked) await reportInContainer(this.gang, this.outcome(failure));
         await removeContainers(this.gang, this.interruptions);
+        await this.stops.untilAnswered();
       }
       await this.giveBack(failure);
       // Whoever stops a run that waits for its next resumption ends it.
@@ -200,7 +201,7 @@ class LiveRun {
   /** One resumption, from the request for capacity to its end. Answers with what ended it early. */
   private async resume(): Promise<RunFailure | undefined> {
     this.gang = undefined;
-    this.stops.clear();
+    this.stops = new StopOrders();
     this.terminating = false;
     try {
       await this.interruptions.guard(this.resumption, async () => {
@@ -372,7 +373,7 @@ class LiveRun {
   /** What the command did with the order to stop; with several ranks, that of the last to obey. */
   private howItStopped(failure: RunFailure | undefined): string[] {
     if (!failure || failureClass(failure.type).blame !== 'order') return [];
-    const last = [...this.stops.values()].toSorted((a, b) => (b.afterMs ?? 0) - (a.afterMs ?? 0))[0];
+    const last = this.stops.ends.toSorted((a, b) => (b.afterMs ?? 0) - (a.afterMs ?? 0))[0];
     const sentence = last && describeStop(last, this.input.graceMs);
     return sentence === undefined ? [] : [sentence];
   }

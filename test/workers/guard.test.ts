@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -62,6 +62,11 @@ describe('the guard of a node', () => {
   it('gives way to a newer one', async () => {
     const old = startGuard(600_000);
     const ended = once(old, 'exit');
+    const known = path.join(state, 'test-node', 'guard.json');
+    await eventually(
+      () => readFile(known, 'utf8').catch(() => ''),
+      (text) => text.includes(String(old.pid)),
+    );
     startGuard(600_000);
     await ended;
   });
