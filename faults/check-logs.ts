@@ -7,6 +7,8 @@ import type { RankName } from './program.ts';
 
 /** Docker itself may lose what it had read from the pipe, and what it cannot write. */
 const DOCKER_MAY_LOSE = new Set(['kill-dockerd', 'kill-everything', 'fill-disk']);
+/** How lines begin that mcli adds to a log. */
+const REMARK = '[mcli] ';
 const SHOWN_CHARACTERS = 80;
 
 export function checkLogs(evidence: Evidence): Findings {
@@ -45,9 +47,12 @@ function checkRank(notes: Notes, { name, order, log, containers, faults }: RankE
     if (lines.length > 0) object('it has a log, and no container of it was ever seen');
     return;
   }
+  const mayBeIncomplete = containers.some((container) => faults.some((fault) => mayLose(fault, container)));
   const logged = new Set<number>();
   let previous = 0;
   for (const line of lines) {
+    // The log says so itself where Docker has lost something; without a cause it must not.
+    if (mayBeIncomplete && line.startsWith(REMARK)) continue;
     const number = numberOf(name, line);
     if (number === undefined || !isLine(program, name, number, line)) {
       object(`the log has a line that was never printed: ${shown(line)}`);
@@ -69,7 +74,7 @@ function checkRank(notes: Notes, { name, order, log, containers, faults }: RankE
   );
   const lost = [...seen].filter((number) => !logged.has(number));
   if (lost.length > 0) object(`${describe(lost)} lost, which Docker had`);
-  if (containers.some((container) => faults.some((fault) => mayLose(fault, container)))) return;
+  if (mayBeIncomplete) return;
   const printed = isNatural && program.lines !== null ? program.lines : previous;
   const missing = Array.from({ length: printed }, (_, index) => index + 1).filter(
     (number) => !logged.has(number) && !seen.has(number),

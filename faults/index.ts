@@ -3,7 +3,7 @@
  * stalled all the while; then proves from outside that nothing was lost and nothing doubled. Needs root, dockerd and
  * the image `bash` on the machine's Docker.
  */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -104,11 +104,25 @@ async function main({ runs, seed, quick, kinds, json, keep }: Options): Promise<
     const findings = check(evidence);
     const report = makeReport(evidence, findings, (Date.now() - startedAt) / 1000);
     printReport(report, evidence);
+    if (findings.violations.length > 0) console.log(`What the processes said: ${await keepLogs(home, seed)}`);
     if (json !== undefined) await writeFile(json, `${JSON.stringify(report, null, 2)}\n`);
     return findings.violations.length === 0 ? 0 : 1;
   } finally {
     await closeAll();
   }
+}
+
+/** What is needed to find the cause, before all is removed. */
+async function keepLogs(home: string, seed: number): Promise<string> {
+  const kept = await mkdtemp(path.join(tmpdir(), `mcli-faults-of-seed-${seed}-`));
+  const folders = ['stack/logs', 'stack/data', ...NODES.flatMap((node) => [node, `${node}/disk/mcli`])];
+  for (const folder of folders) {
+    for (const file of await readdir(path.join(home, folder))) {
+      if (!/\.(log|json|db|db-wal)$/.test(file)) continue;
+      await cp(path.join(home, folder, file), path.join(kept, folder, file));
+    }
+  }
+  return kept;
 }
 
 async function build(home: string, closers: (() => Promise<void>)[]): Promise<World> {

@@ -98,6 +98,10 @@ describe('good evidence', () => {
       },
     ],
     [
+      'a log that says that Docker has lost lines',
+      withLog(aDay({ faults: [aFault('fill-disk')] }), (text) => `${text}[mcli] Lines are missing here.\n`),
+    ],
+    [
       'a last line that was cut off by SIGKILL',
       {
         ...withLog(
@@ -335,6 +339,11 @@ describe('the checker objects', () => {
     ],
     ['changed', (text) => text.replace('0.0 3\n', '0.0 3x\n'), 'a line that was never printed'],
     ['cut off', (text) => text.slice(0, -1), 'the log ends with a piece'],
+    [
+      'a remark without a cause',
+      (text) => `${text}[mcli] Lines are missing.\n`,
+      'a line that was never printed',
+    ],
     ['of another rank', (text) => text.replace('0.0 3\n', '0.1 3\n'), 'a line that was never printed'],
   ])('to a line that is %s', (_, change, message) => {
     const evidence = withLog(aDay(), change);
