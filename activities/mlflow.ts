@@ -281,7 +281,8 @@ export function plainKey(name: string): string {
 function metricJson({ name, value, step, at }: Metric): object {
   // As protocol buffers write in JSON what is no number there.
   const number = Number.isFinite(value) ? value : String(value);
-  return { key: plainKey(name), value: number, timestamp: at, step: Math.round(step) };
+  // A fraction where MLflow wants a whole number makes it drop, without a word, this metric and all after it.
+  return { key: plainKey(name), value: number, timestamp: Math.round(at), step: Math.round(step) };
 }
 
 function* batches<T>(items: readonly T[], size: number): Generator<readonly T[]> {

@@ -6,13 +6,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CancelledFailure } from '@temporalio/activity';
 import { containerName } from '../core/naming.ts';
 import { addReport } from '../core/progress.ts';
-import type { RunProgress } from '../core/progress.ts';
+import type { ProgressReport, RunProgress } from '../core/progress.ts';
 import type { RankHeartbeat, RankReport } from '../core/rank-report.ts';
+import { reportMetrics, sampleMetrics } from '../core/tracking-report.ts';
 import { addSample } from '../core/usage.ts';
-import type { RankUsage } from '../core/usage.ts';
+import type { RankUsage, UsageSample } from '../core/usage.ts';
 import type { RankExecution } from './contract.ts';
 import type { ContainerStats, Docker } from './docker.ts';
 import type { GpuMonitor } from './gpu-monitor.ts';
+import type { MetricFeed, RankFeed } from './metric-feed.ts';
 import type { ProgressFiles, ProgressReader } from './progress-files.ts';
 
 export interface RankWatch {
@@ -35,6 +37,8 @@ interface Dependencies {
   readonly progress: Pick<ProgressFiles, 'reader'>;
   /** Absent where GPUs are not attached. */
   readonly gpus?: Pick<GpuMonitor, 'usage'>;
+  /** Gets everything that is read and measured. */
+  readonly feed?: MetricFeed;
 }
 
 const READ_INTERVAL_MS = 1_000;
@@ -52,6 +56,7 @@ class Watched implements WatchedRank {
   readonly #reader: ProgressReader;
   readonly #closing = new AbortController();
   readonly #reading: Promise<void>;
+  readonly #feed: RankFeed | undefined;
   #progress: RunProgress | undefined;
   #usage: RankUsage | undefined;
   #lastStats: ContainerStats | undefined;
@@ -62,6 +67,7 @@ class Watched implements WatchedRank {
     this.#input = input;
     this.#progress = earlier?.progress;
     this.#usage = earlier?.usage;
+    this.#feed = dependencies.feed?.begin(input);
     this.#reader = dependencies.progress.reader(input, earlier?.progressBytes ?? 0);
     this.#reading = this.#readAgain();
     void this.#sampleAgain();
@@ -90,6 +96,7 @@ class Watched implements WatchedRank {
       throw new CancelledFailure(error.message, [error.details?.[0], await this.#end()], error.cause);
     } finally {
       this.#closing.abort();
+      this.#feed?.end();
     }
   }
 
@@ -113,12 +120,20 @@ class Watched implements WatchedRank {
   async #read(last: boolean): Promise<void> {
     try {
       for await (const { reports, problem, at } of this.#reader.read(last)) {
-        for (const report of reports) this.#progress = addReport(this.#progress, report, at);
+        for (const report of reports) this.#add(report, at);
         if (problem !== undefined) this.#warn(problem);
       }
     } catch (error) {
       this.#warn(String(error));
     }
+  }
+
+  #add(report: ProgressReport, at: number): void {
+    this.#progress = addReport(this.#progress, report, at);
+    // The other ranks of a gang mostly say the same.
+    if (this.#input.rank > 0) return;
+    const { metrics: known, step = 0 } = this.#progress;
+    this.#feed?.add(reportMetrics(report, step, at).filter(({ name }) => Object.hasOwn(known, name)));
   }
 
   #warn(problem: string): void {
@@ -146,13 +161,15 @@ class Watched implements WatchedRank {
     // Another start of the container counts from zero.
     if (!before || !stats || stats.at <= before.at || stats.cpuMs < before.cpuMs) return;
     const all = this.#input.gpuIds.length > 0 ? await this.#dependencies.gpus?.usage() : undefined;
-    this.#usage = addSample(this.#usage, {
+    const sample: UsageSample = {
       at: stats.at,
       cpuPercent: (100 * (stats.cpuMs - before.cpuMs)) / (stats.at - before.at),
       memoryBytes: stats.memoryBytes,
       memoryLimitBytes: stats.memoryLimitBytes,
       gpus: all?.filter(({ gpu }) => this.#input.gpuIds.includes(gpu)) ?? [],
-    });
+    };
+    this.#usage = addSample(this.#usage, sample);
+    this.#feed?.add(sampleMetrics(this.#input.rank, sample, this.#usage.samples));
   }
 
   async #pause(ms: number): Promise<void> {

@@ -6,31 +6,18 @@ import { ApplicationFailure, cancellationSignal } from '@temporalio/activity';
 import type { RunDetails } from '../client/run-history.ts';
 import { flattenParameters } from '../core/tracking-report.ts';
 import type { RunReport } from '../core/tracking-report.ts';
-import {
-  entryLink,
-  missingKey,
-  RUN_TAG,
-  TRACKER_NAMES,
-  trackerEnvironment,
-  trackersOf,
-} from '../core/tracking.ts';
+import { entryLink, missingKey, RUN_TAG, TRACKER_NAMES, trackersOf } from '../core/tracking.ts';
 import type { Tracker, TrackerEntry, Variables } from '../core/tracking.ts';
 import type { NodeActivities, RankExecution } from './contract.ts';
 import { createMlflow, MlflowError, mlflowServer, NoMlflowServer, plainKey } from './mlflow.ts';
 import type { Mlflow, MlflowRun } from './mlflow.ts';
 import { reportOf } from './run-report.ts';
+import type { TrackerVariables } from './tracker-variables.ts';
 
 interface Dependencies {
   /** Undefined when there is no such run (any more). */
   readonly runDetails: (run: string) => Promise<RunDetails | undefined>;
-  /** What the secrets of a user set, less what the run sets itself. Rejects when the signal aborts. */
-  readonly secretVariables: (
-    user: string,
-    own: Readonly<Record<string, string>>,
-    signal: AbortSignal,
-  ) => Promise<Readonly<Record<string, string>>>;
-  /** Of all containers of the node. */
-  readonly containerEnv: Readonly<Record<string, string>>;
+  readonly variablesOf: TrackerVariables;
 }
 
 type TrackerActivities = Pick<NodeActivities, 'open-trackers' | 'report-run'>;
@@ -42,11 +29,7 @@ const OPEN_REQUEST_MS = 4_000;
 const REPORT_MS = 90_000;
 const REPORT_REQUEST_MS = 20_000;
 
-export function createTrackerActivities({
-  runDetails,
-  secretVariables,
-  containerEnv,
-}: Dependencies): TrackerActivities {
+export function createTrackerActivities({ runDetails, variablesOf }: Dependencies): TrackerActivities {
   return {
     async 'open-trackers'(input) {
       const trackers = trackersOf(input.spec);
@@ -89,19 +72,6 @@ export function createTrackerActivities({
       }
     },
   };
-
-  /** As the program of rank 0 sees them. */
-  async function variablesOf(
-    { run, spec, user }: Pick<RankExecution, 'run' | 'spec' | 'user'>,
-    signal: AbortSignal,
-  ): Promise<Variables> {
-    return {
-      ...containerEnv,
-      ...trackerEnvironment(run, 0, spec),
-      ...(await secretVariables(user, spec.envVariables, signal)),
-      ...spec.envVariables,
-    };
-  }
 }
 
 /** The entry of a tracker that lets its clients name entries: nobody has to be asked. */
@@ -188,10 +158,10 @@ async function reportToMlflow(
 const MLFLOW_STATUSES = { completed: 'FINISHED', failed: 'FAILED', stopped: 'KILLED' } as const;
 
 async function tagsOf(report: RunReport, mlflow: Mlflow, entry: MlflowRun): Promise<Record<string, string>> {
-  const facts = { ...report.facts, ...report.links };
+  const facts = Object.entries({ ...report.facts, ...report.links }).filter(([, value]) => value !== '');
   return {
     [RUN_TAG]: report.run,
-    ...Object.fromEntries(Object.entries(facts).map(([name, value]) => [plainKey(`mcli.${name}`), value])),
+    ...Object.fromEntries(facts.map(([name, value]) => [plainKey(`mcli.${name}`), value])),
     ...(await submittedYaml(report, mlflow, entry)),
   };
 }

@@ -1,4 +1,5 @@
 /** What a tracker is told of a run: facts, parameters and metrics, as plain data. */
+import type { ProgressReport } from './progress.ts';
 import type { RankReport } from './rank-report.ts';
 import { progressOf } from './rank-report.ts';
 import { toJson } from './run-file-fields.ts';
@@ -58,19 +59,22 @@ export function readParameters(parametersYaml: string): JsonValue {
 /** What the run has said of itself last, and what its ranks have used. */
 export function lastMetrics(reports: readonly RankReport[]): Metric[] {
   const progress = progressOf(reports);
-  const own = Object.entries(progress?.metrics ?? {}).map(([name, value]) => ({
-    name,
-    value: value ?? Number.NaN,
-    step: progress?.step ?? 0,
-    at: progress?.stepAt ?? 0,
-  }));
+  const own = progress ? reportMetrics(progress, progress.step ?? 0, progress.stepAt ?? 0) : [];
   return [...own, ...reports.flatMap(({ rank, usage }) => (usage ? usageSummary(rank, usage) : []))];
 }
 
-/** One sample of a rank, under the names by which trackers group system metrics. */
-export function sampleMetrics(rank: number, { at, gpus, ...sample }: UsageSample): Metric[] {
+/** What one report of a run says of its metrics. */
+export function reportMetrics({ metrics }: ProgressReport, step: number, at: number): Metric[] {
+  return Object.entries(metrics).map(([name, value]) => ({ name, value: value ?? Number.NaN, step, at }));
+}
+
+/**
+ * One sample of a rank, under the names by which trackers group system metrics.
+ * @param step how many samples there are with it
+ */
+export function sampleMetrics(rank: number, { at, gpus, ...sample }: UsageSample, step: number): Metric[] {
   const prefix = systemPrefix(rank);
-  const metric = (name: string, value: number): Metric => ({ name: `${prefix}/${name}`, value, step: 0, at });
+  const metric = (name: string, value: number): Metric => ({ name: `${prefix}/${name}`, value, step, at });
   return [
     metric('cpu_utilization_percentage', sample.cpuPercent),
     metric('system_memory_usage_megabytes', sample.memoryBytes / MEGABYTE),

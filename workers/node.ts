@@ -27,6 +27,7 @@ import { createGpuMonitor } from '../activities/gpu-monitor.ts';
 import { createImageActivities } from '../activities/image.ts';
 import { createImageLedger } from '../activities/image-ledger.ts';
 import { createLogStream } from '../activities/log-stream.ts';
+import { createMetricFeed } from '../activities/metric-feed.ts';
 import { createNodeHealth } from '../activities/node-health.ts';
 import { createNodeService } from '../activities/node-service.ts';
 import type { NodeService } from '../activities/node-service.ts';
@@ -37,6 +38,7 @@ import type { OrphanKeeper } from '../activities/orphans.ts';
 import { createProgressFiles } from '../activities/progress-files.ts';
 import { createRankWatch } from '../activities/rank-watch.ts';
 import { readRun } from '../activities/run-report.ts';
+import { createTrackerVariables } from '../activities/tracker-variables.ts';
 import { createTrackerActivities } from '../activities/trackers.ts';
 import type { NodeInventory } from '../core/cluster.ts';
 import {
@@ -96,7 +98,6 @@ async function serveNode(config: NodeConfig): Promise<void> {
   const disk = createDiskMeter({ docker, dockerHost, highPercent });
   const images = createImageLedger({ docker, stateDirectory });
   const progress = createProgressFiles(stateDirectory);
-  const watch = createRankWatch({ docker, progress, ...(settings.attachGpus && { gpus }) });
   const nodeHealth = createNodeHealth({
     docker,
     disk,
@@ -113,6 +114,12 @@ async function serveNode(config: NodeConfig): Promise<void> {
   });
   const nats = connectToNats(config);
   const secrets = await openNodeSecrets({ config, controlPlane, nats, docker });
+  const variablesOf = createTrackerVariables({
+    secretVariables: (user, own, signal) => secrets.variablesFor(user, own, signal),
+    containerEnv: config.containerEnv,
+  });
+  const feed = createMetricFeed({ variablesOf });
+  const watch = createRankWatch({ docker, progress, feed, ...(settings.attachGpus && { gpus }) });
   const logs = createContainerLogs({
     docker,
     stream: createLogStream(nats),
@@ -144,11 +151,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
       released,
     }),
     ...createContainerTracker({ docker, runDetails }),
-    ...createTrackerActivities({
-      runDetails,
-      secretVariables: (user, own, signal) => secrets.variablesFor(user, own, signal),
-      containerEnv: config.containerEnv,
-    }),
+    ...createTrackerActivities({ runDetails, variablesOf }),
   };
   const connection = await patiently('Temporal', () => NativeConnection.connect(connectionOptions));
   const client = new Client({ connection, namespace });

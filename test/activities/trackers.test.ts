@@ -1,12 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RankExecution } from '../../activities/contract.ts';
+import { createMetricFeed } from '../../activities/metric-feed.ts';
+import { createTrackerVariables } from '../../activities/tracker-variables.ts';
 import { createTrackerActivities } from '../../activities/trackers.ts';
 import type { RunDetails } from '../../client/run-history.ts';
 import { trackerEnvironment } from '../../core/tracking.ts';
 import type { OpenedTrackers, TrackerEntry } from '../../core/tracking.ts';
-import { anAttempt, aRank } from '../support/docker.ts';
-import { ENDED, endedRun } from '../support/ended-run.ts';
+import { anAttempt, aRank, eventually } from '../support/docker.ts';
+import { ENDED, endedRun, STARTED } from '../support/ended-run.ts';
 import { TestMlflow } from '../support/mlflow.ts';
+import { freePort } from '../support/nats.ts';
 
 let mlflow: TestMlflow;
 beforeAll(async () => {
@@ -22,12 +25,13 @@ function tracked(uri = mlflow.url): RankExecution {
   });
 }
 
+const variablesOf = createTrackerVariables({
+  secretVariables: () => Promise.resolve({}),
+  containerEnv: {},
+});
+
 function agent(details?: RunDetails) {
-  return createTrackerActivities({
-    runDetails: () => Promise.resolve(details),
-    secretVariables: () => Promise.resolve({}),
-    containerEnv: {},
-  });
+  return createTrackerActivities({ runDetails: () => Promise.resolve(details), variablesOf });
 }
 
 const open = (rank: RankExecution): Promise<OpenedTrackers> =>
@@ -96,6 +100,7 @@ with mlflow.start_run():
       acc_1: 'NaN',
       'system/rank_0/cpu_utilization_percentage_max': 100,
     });
+    expect(entry?.data.metrics).toContainEqual({ key: 'acc_1', value: 'NaN', step: 20, timestamp: ENDED });
     expect(asMap(entry?.data.tags)).toMatchObject({
       'mlflow.user': 'tester',
       'mcli.status': 'FAILED',
@@ -120,20 +125,39 @@ with mlflow.start_run():
     expect((await entriesOf(rank)).map(({ info }) => info['status'])).toEqual(['RUNNING']);
   });
 
-  it('does not hold up a run when it is away, and is told at the end, in the entry that the program has made', async () => {
+  it('shows metrics while the run goes on, and the last of them when it has ended', async () => {
     const rank = tracked();
-    await mlflow.down();
+    const tracking = await open(rank);
+    const feed = createMetricFeed({ variablesOf, intervalMs: 50 }).begin({ ...rank, tracking });
+    feed?.add([{ name: 'acc@1', value: 0.5, step: 10, at: STARTED }]);
+    const points = async () => {
+      const [entry] = await entriesOf(rank);
+      const query = `run_id=${String(entry?.info['run_id'])}&metric_key=acc_1`;
+      return (
+        (await mlflow.ask<{ metrics?: { step: number }[] }>(`metrics/get-history?${query}`)).metrics ?? []
+      );
+    };
+    await eventually(points, ({ length }) => length === 1);
+    feed?.add([{ name: 'acc@1', value: 0.5, step: 20, at: STARTED + 1 }]);
+    feed?.end();
+    await eventually(points, ({ length }) => length === 2);
+    await report(endedRun(rank, tracking));
+    expect((await points()).map(({ step }) => step)).toEqual([10, 20]);
+  });
+
+  it('does not hold up a run when it is away, and is told at the end, in the entry that the program has made', async () => {
+    const away = tracked(`http://127.0.0.1:${await freePort()}`);
     const startedAt = Date.now();
-    const opened = await open(rank);
+    const opened = await open(away);
     expect(Date.now() - startedAt).toBeLessThan(10_000);
     expect(opened).toMatchObject({ entries: [{ tracker: 'mlflow' }], environment: {} });
     expect(opened.entries[0]?.problem).toMatch(/^MLflow at http:\S+ does not answer: .* The run goes on/);
-    await expect(report(endedRun(rank, opened))).rejects.toThrow(/does not answer/);
+    await expect(report(endedRun(away, opened))).rejects.toThrow(/does not answer/);
 
-    await mlflow.up();
-    await mlflow.python('import mlflow\nmlflow.start_run()', variables(rank, {}));
-    await report(endedRun(rank, opened));
-    expect((await entriesOf(rank)).map(({ info }) => info['status'])).toEqual(['FAILED']);
+    const back = { ...away, spec: tracked().spec };
+    await mlflow.python('import mlflow\nmlflow.start_run()', variables(back, opened.environment));
+    await report(endedRun(back, opened));
+    expect((await entriesOf(back)).map(({ info }) => info['status'])).toEqual(['FAILED']);
   });
 
   it('says where nobody can be asked, and never tries again', async () => {

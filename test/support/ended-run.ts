@@ -2,7 +2,7 @@
 import type { RankExecution } from '../../activities/contract.ts';
 import type { RunDetails } from '../../client/run-history.ts';
 
-const STARTED = Date.parse('2026-05-01T10:00:00Z');
+export const STARTED = Date.parse('2026-05-01T10:00:00Z');
 export const ENDED = STARTED + 90_000;
 
 /** How the run stands after its end; the agent reads this from the history. */
@@ -29,7 +29,7 @@ export function endedRun(rank: RankExecution, trackers?: RunDetails['trackers'])
       {
         rank: 0,
         node: 'n1',
-        progress: { step: 20, stepAt: ENDED - 5, metrics: { loss: 0.5, 'acc@1': null }, links: {} },
+        progress: { step: 20, stepAt: ENDED - 0.25, metrics: { loss: 0.5, 'acc@1': null }, links: {} },
         usage: {
           at: ENDED,
           samples: 2,

@@ -14,38 +14,31 @@ import { installPythonPackages } from './python-packages.ts';
 const START_MS = 90_000;
 
 export class TestMlflow {
-  readonly port: number;
+  readonly url: string;
   readonly #packages: string;
   readonly #data: string;
   #process: ChildProcess | undefined;
 
-  private constructor(packages: string, data: string, port: number) {
+  private constructor(packages: string, data: string, url: string) {
     this.#packages = packages;
     this.#data = data;
-    this.port = port;
+    this.url = url;
   }
 
   /** @param host to listen on */
   static async start(host = '127.0.0.1'): Promise<TestMlflow> {
     const packages = await installPythonPackages('mlflow-requirements.txt');
     const data = await mkdtemp(path.join(tmpdir(), 'mcli-test-mlflow-'));
-    const server = new TestMlflow(packages, data, await freePort());
-    await server.up(host);
+    const server = new TestMlflow(packages, data, `http://${host}:${await freePort()}`);
+    await server.#start();
     return server;
   }
 
-  get url(): string {
-    return `http://127.0.0.1:${this.port}`;
-  }
-
-  async up(host = '127.0.0.1'): Promise<void> {
-    const place = ['--host', host, '--port', String(this.port), '--allowed-hosts', '*', '--workers', '1'];
-    const stores = [
-      '--backend-store-uri',
-      `sqlite:///${this.#data}/mlflow.db`,
-      '--artifacts-destination',
-      `${this.#data}/artifacts`,
-    ];
+  async #start(): Promise<void> {
+    const { hostname, port } = new URL(this.url);
+    const place = ['--host', hostname, '--port', port, '--allowed-hosts', '*', '--workers', '1'];
+    const database = `sqlite:///${this.#data}/mlflow.db`;
+    const stores = ['--backend-store-uri', database, '--artifacts-destination', `${this.#data}/artifacts`];
     this.#process = spawn('python3', ['-m', 'mlflow', 'server', ...place, ...stores], {
       cwd: this.#data,
       env: this.#environment({}),
@@ -61,16 +54,12 @@ export class TestMlflow {
     await eventually(isUp, (up) => up, START_MS);
   }
 
-  /** What it knows, it knows again when it is up again. */
-  async down(): Promise<void> {
-    const running = this.#process;
-    if (running?.pid === undefined || running.exitCode !== null) return;
-    process.kill(-running.pid, 'SIGKILL');
-    await once(running, 'exit');
-  }
-
   async dispose(): Promise<void> {
-    await this.down();
+    const running = this.#process;
+    if (running?.pid !== undefined && running.exitCode === null) {
+      process.kill(-running.pid, 'SIGKILL');
+      await once(running, 'exit');
+    }
     await rm(this.#data, { recursive: true, force: true });
   }
 
