@@ -119,7 +119,7 @@ describe('a private repository over ssh', () => {
   it('is cloned with the git-ssh secret, at a branch or a commit, with its submodules, and installed', async () => {
     const { log, failure } = await carryOut(
       [
-        repo({ gitBranch: 'dev', path: '/work/dev', pipInstall: '-e ".[gpu]"' }),
+        repo({ gitBranch: 'dev', path: '/srv/dev', pipInstall: '-e ".[gpu]"' }),
         repo({
           gitCommit: server.pinnedCommit,
           gitBranch: 'gone',
@@ -127,16 +127,16 @@ describe('a private repository over ssh', () => {
           pipInstall: '-r requirements.txt',
         }),
       ],
-      `cat /work/dev/app.py app/app.py app/vendor/lib/answer.txt
-      cd /work/dev && git pull --quiet && cd / && python3 -c 'import app, demo_gpu, demo_lib; print(app.__file__, demo_lib.VERSION)'`,
+      `cat /srv/dev/app.py app/app.py app/vendor/lib/answer.txt
+      cd /srv/dev && git pull --quiet && cd / && python3 -c 'import app, demo_gpu, demo_lib; print(app.__file__, demo_lib.VERSION)'`,
       { secrets: [gitKey()], settings: { containerEnv: { PIP_INDEX_URL: `http://${server.http}/simple/` } } },
     );
     expect(failure, log).toBeUndefined();
-    expect(log).toContain('WHERE = "dev"\nWHERE = "pinned"\n42\n/work/dev/app.py 2.0\n');
+    expect(log).toContain('WHERE = "dev"\nWHERE = "pinned"\n42\n/srv/dev/app.py 2.0\n');
     expect(log).toMatch(
       /^\[mcli\] integration 1\/2 \(git_repo\): git clone -b dev -- ssh:\/\/git@127\.0\.0\.1:\d+\/org\/app\.git \/work\/dev$/m,
     );
-    expect(log).toContain("[mcli] integration 1/2 (git_repo): (cd /work/dev && pip install -e '.[gpu]')\n");
+    expect(log).toContain("[mcli] integration 1/2 (git_repo): (cd /srv/dev && pip install -e '.[gpu]')\n");
     expect(log).toMatch(/^\[mcli\] integration 1\/2 \(git_repo\): done in \d+ s$/m);
     expect(log).toMatch(/^\[mcli\] integration 2\/2 \(git_repo\): done in \d+ s$/m);
   });
