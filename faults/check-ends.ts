@@ -1,7 +1,7 @@
 /** Does every run end, once, and as it must; and does none begin again that could have gone on. */
 import type { Evidence, Execution, Fault, LeaseTime, RunOrder, Step } from './evidence.ts';
 import type { Findings } from './check.ts';
-import { faultFacts } from './fault-kinds.ts';
+import { faultFacts, OUTAGE_MS } from './fault-kinds.ts';
 import { groupBy, Notes } from './findings.ts';
 import { naturalExit } from './program.ts';
 
@@ -17,8 +17,6 @@ const STAGES: Readonly<Record<string, number>> = {
   FAILED: 5,
 };
 const TERMINAL = new Set(['COMPLETED', 'STOPPED', 'FAILED']);
-/** A node that is away for so long may count as lost. */
-const OUTAGE_MS = 6_000;
 /** A container that is younger than this when its daemon dies may not have been started yet. */
 const STARTING_MS = 2_000;
 const SUFFIX = /-[a-z0-9]{6}$/;

@@ -2,6 +2,7 @@
 import type { ContainerLife, Evidence, Fault, FollowedLog, RankLog, RunOrder } from './evidence.ts';
 import type { Findings } from './check.ts';
 import { groupBy, Notes } from './findings.ts';
+import { OUTAGE_MS } from './fault-kinds.ts';
 import { isLine, lineOf, naturalExit } from './program.ts';
 import type { RankName } from './program.ts';
 
@@ -23,7 +24,7 @@ export function checkLogs(evidence: Evidence): Findings {
     const order = name && orders.get(name.run.slice(0, name.run.lastIndexOf('-')));
     if (name && order) checkRank(notes, { name, order, log, containers, faults: evidence.faults });
   }
-  for (const followed of evidence.follows) checkFollowed(notes, followed, evidence.logs);
+  for (const followed of evidence.follows) checkFollowed(notes, followed, evidence);
   return notes;
 }
 
@@ -102,29 +103,48 @@ function mayLose({ kind, target, at, mendedAt }: Fault, container: ContainerLife
   return DOCKER_MAY_LOSE.has(kind) && isHere && at <= container.aliveUntil && mendedAt >= container.startedAt;
 }
 
+/**
+ * Each resumption in order and whole. What a node that was cut off had not sent comes when it is back: among later
+ * resumptions, and perhaps after the run has ended, when nobody follows any more.
+ */
 function checkFollowed(
   notes: Notes,
   { run, text, exitCode, errors }: FollowedLog,
-  logs: readonly RankLog[],
+  { logs, containers, faults }: Evidence,
 ): void {
   notes.look('follow-whole');
-  const kept = logs
-    .filter((log) => log.run === run)
-    .toSorted((a, b) => a.resumption - b.resumption)
-    .flatMap((log) => allLines(log.text));
-  const printed = allLines(text);
-  const at = kept.findIndex((line, index) => line !== printed[index]);
-  if (at !== -1) {
-    const what = `instead of line ${at + 1} of ${kept.length} it has ${shown(printed[at] ?? 'nothing more')}`;
-    notes.object(
-      'follow-whole',
-      run,
-      `--follow is not the log: ${what} (exit code ${exitCode}, ${shown(errors)})`,
-    );
-  } else if (printed.length > kept.length) {
-    const more = printed.length - kept.length;
-    notes.object('follow-whole', run, `--follow printed ${more} lines more than the log has`);
+  const object = (message: string): void =>
+    notes.object('follow-whole', run, `${message} (exit code ${exitCode}, ${shown(errors)})`);
+  const own = logs.filter((log) => log.run === run);
+  const last = Math.max(...own.map(({ resumption }) => resumption));
+  const lives = containers.filter((life) => life.run === run && life.resumption === last);
+  const mayComeLate = lives.some((life) => faults.some((fault) => wasAway(fault, life)));
+  const left = new Set(allLines(text));
+  for (const log of own) {
+    const head = headOf(log);
+    const kept = allLines(log.text);
+    const expected = kept.filter((line) => line.startsWith(head));
+    const lines = allLines(text).filter((line) => line.startsWith(head));
+    for (const line of [...kept, ...lines]) left.delete(line);
+    const at = Array.from(lines, (line, index) => line === expected[index]).indexOf(false);
+    const where = `--follow is not the log of resumption ${log.resumption}`;
+    if (at !== -1) {
+      object(`${where}: it has ${shown(lines[at] ?? '')} as line ${at + 1} of ${expected.length}`);
+    } else if (lines.length < expected.length && log.resumption === last && !mayComeLate) {
+      object(`${where}: it ends after line ${lines.length} of ${expected.length}`);
+    }
   }
+  const [stranger] = left;
+  if (stranger !== undefined) object(`--follow printed what the log does not have: ${shown(stranger)}`);
+}
+
+/** Whether the node of a container was out of reach for so long that its run may have ended without it. */
+function wasAway(
+  { target, at, mendedAt, wellAt }: Fault,
+  { node, startedAt, aliveUntil }: ContainerLife,
+): boolean {
+  const backAt = wellAt ?? mendedAt;
+  return target === node && backAt - at >= OUTAGE_MS && at <= aliveUntil + OUTAGE_MS && backAt >= startedAt;
 }
 
 /** Numbers as people write them: `lines 3-7, 9 (6 in all) are`. */
@@ -141,8 +161,10 @@ function describe(numbers: readonly number[]): string {
   return `lines ${texts.join(', ')}${more} (${numbers.length} in all) are`;
 }
 
-function numberOf({ run, resumption, rank }: RankName, line: string): number | undefined {
-  const head = `${run} ${resumption}.${rank} `;
+const headOf = ({ run, resumption, rank }: RankName): string => `${run} ${resumption}.${rank} `;
+
+function numberOf(name: RankName, line: string): number | undefined {
+  const head = headOf(name);
   const number = line.startsWith(head) ? Number.parseInt(line.slice(head.length), 10) : NaN;
   return Number.isNaN(number) ? undefined : number;
 }

@@ -116,7 +116,7 @@ export class DockerWatch {
     const at = timeNano / 1e6;
     if (Actor.Attributes[LABELS.run] === undefined) return;
     if (Action === 'start') {
-      void this.meet(Actor.ID, Actor.Attributes, at);
+      this.meet(Actor.ID, Actor.Attributes, at);
       return;
     }
     const life = this.lives.get(Actor.ID);
@@ -133,24 +133,31 @@ export class DockerWatch {
       ...limit(),
     });
     for (const { Id, Labels, State } of found) {
-      if (State !== 'created' && !this.lives.has(Id)) await this.meet(Id, Labels);
-      const life = this.lives.get(Id);
-      if (life === undefined || life.diedAt !== undefined || State !== 'exited') continue;
+      const known = this.lives.get(Id);
+      const isKnown = known !== undefined && (known.diedAt !== undefined || State === 'running');
+      // The daemon may have died before it told which process that is.
+      if (isKnown && known.pid === 0) void this.findProcess(known).catch(() => undefined);
+      if (isKnown || State === 'created') continue;
       const { State: state } = await this.docker.getContainer(Id).inspect(limit());
+      // One that could not be started, and is being removed.
+      if (state.StartedAt.startsWith('0001')) continue;
+      const life = known ?? this.meet(Id, Labels, Date.parse(state.StartedAt));
+      if (state.Running) continue;
       life.diedAt ??= Date.parse(state.FinishedAt);
       life.exitCode ??= state.ExitCode;
     }
   }
 
-  private async meet(id: string, labels: Readonly<Record<string, string>>, at?: number): Promise<void> {
-    if (this.lives.has(id)) return;
+  private meet(id: string, labels: Readonly<Record<string, string>>, startedAt: number): Life {
+    const known = this.lives.get(id);
+    if (known !== undefined) return known;
     const life: Life = {
       id,
       labels,
-      startedAt: at ?? Date.now(),
+      startedAt,
       pid: 0,
       identity: undefined,
-      lastSeenAt: at ?? Date.now(),
+      lastSeenAt: startedAt,
       goneAt: undefined,
       diedAt: undefined,
       exitCode: undefined,
@@ -158,13 +165,13 @@ export class DockerWatch {
     };
     this.lives.set(id, life);
     void this.readAlong(life);
-    const state = await this.docker
-      .getContainer(id)
-      .inspect(limit())
-      .catch(() => undefined);
-    if (state === undefined) return;
-    if (at === undefined) life.startedAt = Date.parse(state.State.StartedAt);
-    life.pid = state.State.Pid;
+    void this.findProcess(life).catch(() => undefined);
+    return life;
+  }
+
+  private async findProcess(life: Life): Promise<void> {
+    const { State: state } = await this.docker.getContainer(life.id).inspect(limit());
+    life.pid = state.Pid;
     life.identity = life.pid > 0 ? identify(life.pid)?.started : undefined;
   }
 

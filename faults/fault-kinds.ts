@@ -8,6 +8,9 @@ interface FaultKindFacts {
   readonly lastsMs?: readonly [from: number, to: number];
 }
 
+/** A node that is away for so long may count as lost. */
+export const OUTAGE_MS = 6_000;
+
 /** Longer than a lease (LEASE_SECONDS in fault-node.ts) and all that follows from its end. */
 const LONGER_THAN_A_LEASE = [32_000, 40_000] as const;
 

@@ -98,6 +98,32 @@ describe('good evidence', () => {
       },
     ],
     [
+      'a --follow of a run that moved, and whose first node sent the rest of its log late or never',
+      {
+        ...aDay({ resumptions: [['n0'], ['n1']], faults: [aFault('cut-node-long')] }),
+        follows: [
+          {
+            run: RUN,
+            text: `${line(1)}${line(2)}${[1, 2, 3, 4, 5].map((n) => `${RUN} 1.0 ${n}\n`).join('')}${line(3)}`,
+            exitCode: 0,
+            errors: '',
+          },
+        ],
+      },
+    ],
+    [
+      'a --follow of a run that was stopped while its node was cut off, whose log came later',
+      {
+        ...aDay({
+          program: ENDLESS,
+          order: { stops: { [RUN]: 400 } },
+          end: { status: 'STOPPED', reason: 'StoppedByUser' },
+          faults: [aFault('cut-node-long', { wellAt: 40_000 })],
+        }),
+        follows: [{ run: RUN, text: line(1) + line(2), exitCode: 0, errors: '' }],
+      },
+    ],
+    [
       'a log that says that Docker has lost lines',
       withLog(aDay({ faults: [aFault('fill-disk')] }), (text) => `${text}[mcli] Lines are missing here.\n`),
     ],
@@ -371,6 +397,8 @@ describe('the checker objects', () => {
     ['doubles a line', (text) => text.replace(line(3), line(3) + line(3))],
     ['stops too early', (text) => text.replace(line(5), '')],
     ['goes on too long', (text) => text + line(6)],
+    ['has lines in another order', (text) => text.replace(line(2) + line(3), line(3) + line(2))],
+    ['prints something else', (text) => `${text}Connection lost.\n`],
   ])('to a --follow that %s', (_, change) => {
     const day = aDay();
     const text = change(day.logs.map((log) => log.text).join(''));
