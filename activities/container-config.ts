@@ -236,7 +236,7 @@ function trackerLines({ rank, tracking }: RankExecution): string {
     ...(url === undefined ? [] : [`${TRACKER_NAMES[tracker]}: ${url}`]),
     ...(problem === undefined ? [] : [problem]),
   ]);
-  return lines.map((line) => `echo ${quoteForShell(`[mcli] ${line}`)} >&2\n`).join('');
+  return lines.map((line) => `echo ${quoteForShell(`[mcli] ${line}`)}\n`).join('');
 }
 
 function configFiles(spec: RunSpec, settings: NodeSettings): ContainerFile[] {

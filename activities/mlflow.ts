@@ -88,8 +88,10 @@ export function mlflowServer(variables: Variables): MlflowServer {
   if (uri === 'databricks') return databricks(variables);
   const parsed = URL.canParse(uri) ? new URL(uri) : undefined;
   if (parsed?.protocol !== 'http:' && parsed?.protocol !== 'https:') {
+    // The whole may hold a password.
+    const kind = uri === '' ? 'is not set' : `is a place of the kind ${uri.replace(/:.*/, '')}`;
     throw new NoMlflowServer(
-      `MLflow cannot be told of the run: MLFLOW_TRACKING_URI is ${uri || 'not set'}, and only http addresses and \`databricks\` can be reached from outside of the container.`,
+      `MLflow cannot be told of the run: MLFLOW_TRACKING_URI ${kind}, and only http addresses and \`databricks\` can be reached from outside of the container.`,
     );
   }
   const user = variables['MLFLOW_TRACKING_USERNAME'] || decodeURIComponent(parsed.username);
@@ -238,8 +240,9 @@ export function createMlflow(server: MlflowServer, timeoutMs: number, signal?: A
         error,
       );
     }
-    if (answer.status >= 200 && answer.status < 300) return parse(answer.text) as T;
-    throw refusal(server, answer);
+    const isMlflow = answer.status >= 200 && answer.status < 300 && parse(answer.text) !== undefined;
+    if (!isMlflow) throw refusal(server, answer);
+    return parse(answer.text) as T;
   }
 }
 
@@ -262,6 +265,11 @@ interface Experiment {
 interface Answer {
   readonly status: number;
   readonly text: string;
+}
+
+interface Refusal {
+  readonly error_code?: unknown;
+  readonly message?: unknown;
 }
 
 function isCode(error: unknown, code: string): boolean {
@@ -301,11 +309,12 @@ async function readBounded(response: Response): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function parse(text: string): unknown {
+/** Undefined where MLflow's would be: a page for people, as of a log-in. */
+function parse(text: string): object | undefined {
   try {
-    return JSON.parse(text);
+    return Object(JSON.parse(text)) as object;
   } catch {
-    return {};
+    return undefined;
   }
 }
 
@@ -318,7 +327,7 @@ function silence(error: unknown, timeoutMs: number): string {
 
 /** Only what MLflow itself says is quoted: an address that is no MLflow may answer with anything. */
 function refusal({ url }: MlflowServer, { status, text }: Answer): MlflowError {
-  const { error_code: code, message } = parse(text) as { error_code?: unknown; message?: unknown };
+  const { error_code: code, message } = (parse(text) ?? {}) as Refusal;
   const isMlflow = typeof code === 'string';
   if (status === 401 || status === 403) {
     return new MlflowError(

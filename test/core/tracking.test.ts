@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+import type { Integration } from '../../core/run-spec.ts';
+import { flattenParameters, lastMetrics, readParameters } from '../../core/tracking-report.ts';
+import { cometKey, entryLink, missingKey, trackerEnvironment, trackersOf } from '../../core/tracking.ts';
+import { aRank } from '../support/docker.ts';
+
+const spec = (...integrations: Integration[]) => aRank('true', { integrations }).spec;
+
+describe('the variables of trackers', () => {
+  const all = spec(
+    { type: 'wandb', environment: { WANDB_PROJECT: 'p', WANDB_NAME: 'mine' } },
+    { type: 'comet_ml', environment: {} },
+    { type: 'mlflow', environment: { MLFLOW_EXPERIMENT_NAME: 'e' } },
+    { type: 'pip_packages', packages: ['x'], upgrade: false },
+  );
+
+  it('name one entry for everything that rank 0 logs, and the tracker of each', () => {
+    expect(trackersOf(all)).toEqual(['wandb', 'comet_ml', 'mlflow']);
+    expect(trackerEnvironment('run-1', 0, all)).toEqual({
+      WANDB_NAME: 'mine',
+      WANDB_RUN_ID: 'run-1',
+      WANDB_RESUME: 'allow',
+      WANDB_PROJECT: 'p',
+      COMET_START_EXPERIMENT_NAME: 'run-1',
+      COMET_EXPERIMENT_KEY: 'run10000000000000000000000000000',
+      MLFLOW_RUN_CONTEXT: '{"mcli.run":"run-1"}',
+      MLFLOW_EXPERIMENT_NAME: 'e',
+    });
+  });
+
+  it('let other ranks have entries of their own where two writers would spoil one', () => {
+    const { WANDB_RUN_ID: id, COMET_EXPERIMENT_KEY: key } = trackerEnvironment('run-1', 1, all);
+    expect([id, key]).toEqual([undefined, undefined]);
+  });
+
+  it('name keys that Comet takes, also for the longest names', () => {
+    expect(cometKey(`${'a-'.repeat(28)}-abc123`)).toMatch(/^[a-z0-9]{32,50}$/);
+    expect(cometKey(`${'a'.repeat(56)}-abc123`)).toMatch(/^a{44}abc123$/);
+  });
+});
+
+describe('links to entries', () => {
+  const wandb = { WANDB_ENTITY: 'my team', WANDB_PROJECT: 'p', WANDB_RUN_ID: 'r' };
+
+  it('are known beforehand where the variables say enough', () => {
+    expect(entryLink('wandb', wandb)).toBe('https://wandb.ai/my%20team/p/runs/r');
+    const own = { ...wandb, WANDB_BASE_URL: 'https://wandb.example/' };
+    expect(entryLink('wandb', own)).toBe('https://wandb.example/my%20team/p/runs/r');
+    const comet = { COMET_WORKSPACE: 'w', COMET_PROJECT_NAME: 'p', COMET_EXPERIMENT_KEY: 'k' };
+    expect(entryLink('comet_ml', comet)).toBe('https://www.comet.com/w/p/k');
+  });
+
+  it('are not promised of runs that stay offline, or whose team is not known', () => {
+    expect(entryLink('wandb', { ...wandb, WANDB_MODE: 'offline' })).toBeUndefined();
+    expect(entryLink('wandb', { ...wandb, WANDB_ENTITY: '' })).toBeUndefined();
+  });
+});
+
+it('a key that is missing is named with the command that brings it', () => {
+  expect(missingKey('wandb', {})).toContain('mcli create secret wandb');
+  expect(missingKey('comet_ml', {})).toContain('COMET_API_KEY');
+  expect(missingKey('wandb', { WANDB_MODE: 'offline' })).toBeUndefined();
+  expect(missingKey('comet_ml', { COMET_API_KEY: 'k' })).toBeUndefined();
+});
+
+describe('a report', () => {
+  it('has parameters by their path, with lists as they are', () => {
+    const parameters = readParameters(
+      'lr: 1.0e-4\nmodel: {layers: [1, {a: b}], empty: {}, none: }\nname: x\n',
+    );
+    expect(Object.fromEntries(flattenParameters(parameters))).toEqual({
+      lr: '0.0001',
+      'model.layers': '[1,{"a":"b"}]',
+      'model.empty': '{}',
+      'model.none': 'null',
+      name: 'x',
+    });
+    expect(flattenParameters(readParameters('{}\n')).size).toBe(0);
+  });
+
+  it('has the last metrics of the rank that counts steps', () => {
+    const progress = { step: 7, stepAt: 5, metrics: { loss: 0.5, bad: null }, links: {} };
+    expect(
+      lastMetrics([
+        { rank: 1, node: 'n', progress: { metrics: { other: 1 }, links: {} } },
+        { rank: 0, node: 'n', progress },
+      ]),
+    ).toEqual([
+      { name: 'loss', value: 0.5, step: 7, at: 5 },
+      { name: 'bad', value: Number.NaN, step: 7, at: 5 },
+    ]);
+  });
+});
