@@ -61,12 +61,15 @@ export function entryFiles(program: string): ContainerFile[] {
 
 export interface EndRecord {
   readonly end: ProgramEnd;
+  /** Of the program. Docker's own word is lost when it is killed before it has saved the end: then it says 255. */
+  readonly exitCode?: number;
   readonly diskFull: boolean;
 }
 
 /** @param text of the record; undefined when the program has removed it: then the exit code is believed. */
 export function readEnd(text: string | undefined): EndRecord {
   if (text === undefined) return { end: 'itself', diskFull: false };
-  const [, end, disk] = /^\d+ (itself|told) (\S+)/.exec(text) ?? [];
-  return { end: (end as ProgramEnd | undefined) ?? 'unseen', diskFull: disk === 'full' };
+  const [, code, end, disk] = /^(\d+) (itself|told) (\S+)/.exec(text) ?? [];
+  if (code === undefined) return { end: 'unseen', diskFull: false };
+  return { end: end as ProgramEnd, exitCode: Number(code), diskFull: disk === 'full' };
 }

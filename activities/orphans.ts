@@ -30,7 +30,7 @@ interface Dependencies {
 }
 
 export interface OrphanKeeper {
-  /** Resolves when a look has found no orphan, or has cleared all that it found. */
+  /** Resolves when a look has found no orphan that runs, or has stopped all that it found. */
   settle(): Promise<void>;
   /** Looks at once, every 10 s, and whenever an activity of a run ends that is gone. Ends with `signal`. */
   watch(signal: AbortSignal): Promise<void>;
@@ -50,13 +50,16 @@ export function createOrphanKeeper({ docker, logs, released, temporal, place }: 
   /** Containers with the number of activities that hold them: a retry may overlap its predecessor. */
   const held = new Map<string, number>();
   /** A slow end must not keep the next look from the others. */
-  const clearing = new Map<string, Promise<void>>();
+  const clearing = new Set<string>();
+  /** Of those that are being cleared. */
+  const stops = new Map<string, Promise<unknown>>();
   let wake = new AbortController();
 
   return {
     async settle() {
       await look();
-      await Promise.all(clearing.values());
+      // What is left of them is not waited for: the log server may be away.
+      await Promise.allSettled(stops.values());
     },
 
     async watch(signal) {
@@ -100,11 +103,11 @@ export function createOrphanKeeper({ docker, logs, released, temporal, place }: 
       const container = describeContainer(labels);
       const { name } = container;
       if (held.has(name) || clearing.has(name) || !(await isOrphan(container))) continue;
-      const cleared = clear(container)
+      clearing.add(name);
+      void clear(container)
         // The next look finds what is left.
         .catch((error: unknown) => console.error(`Orphaned container ${name} resists: ${String(error)}`))
         .finally(() => clearing.delete(name));
-      clearing.set(name, cleared);
     }
   }
 
@@ -123,7 +126,9 @@ export function createOrphanKeeper({ docker, logs, released, temporal, place }: 
   async function clear(container: OwnedContainer): Promise<void> {
     const { name, run, resumption } = container;
     // The usual grace: nobody can be asked for the run's own.
-    const { endedBy } = await stopContainer(docker, name, DEFAULT_GRACE_MS);
+    const stop = stopContainer(docker, name, DEFAULT_GRACE_MS);
+    stops.set(name, stop);
+    const { endedBy } = await stop.finally(() => stops.delete(name));
     await logs.close(container, 'orphaned');
     await docker.remove(name);
     await released(container);

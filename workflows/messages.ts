@@ -108,8 +108,11 @@ export const clusterNodesQuery = defineQuery<readonly ClusterNode[]>('nodes');
 
 // To a node.
 
-/** Sent by the agent with every start of its process: signal-with-start creates the node on first contact. */
-export const registerNodeSignal = defineSignal<[NodeInventory]>('register');
+/**
+ * Sent by the agent with every start of its process: signal-with-start creates the node on first contact. `agent` names
+ * the process: another one takes the node over at once, and not only when its predecessor's heartbeat has run out.
+ */
+export const registerNodeSignal = defineSignal<[NodeInventory, agent?: string]>('register');
 
 /** The cluster was started anew: report again. */
 export const announceNodeSignal = defineSignal<[]>('announce');

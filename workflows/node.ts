@@ -3,8 +3,10 @@
  * history while all is well; when it stops, the cluster hears that the node is lost.
  */
 import {
+  ActivityCancellationType,
   ActivityFailure,
   allHandlersFinished,
+  CancellationScope,
   condition,
   continueAsNew,
   proxyActivities,
@@ -44,9 +46,18 @@ export async function node(input: NodeInput): Promise<void> {
   let registrations = input.inventory ? 1 : 0;
   let seen = 0;
   let serving = false;
-  setHandler(registerNodeSignal, (reported) => {
+  /** The process that was there last, and whether it has taken the node over from another. */
+  let agent: string | undefined;
+  let replaced = false;
+  let service = new CancellationScope();
+  setHandler(registerNodeSignal, (reported, process) => {
     inventory = reported;
     registrations += 1;
+    if (serving && process !== agent) {
+      replaced = true;
+      service.cancel();
+    }
+    agent = process;
   });
   setHandler(announceNodeSignal, () => {
     // A node that is out of service has nothing to announce.
@@ -61,16 +72,21 @@ export async function node(input: NodeInput): Promise<void> {
     startToCloseTimeout: '3650 days',
     heartbeatTimeout: HEARTBEAT_TIMEOUT_MS,
     scheduleToStartTimeout: '10s',
+    // Nobody waits for an agent that another has replaced: it may be gone.
+    cancellationType: ActivityCancellationType.TRY_CANCEL,
     // An agent that comes back registers, and is asked again for that.
     retry: { maximumAttempts: 1 },
     summary: `${name} is in service`,
   });
 
   while (workflowInfo().historyLength < MAX_HISTORY_EVENTS) {
-    await condition(() => registrations > seen);
+    await condition(() => registrations > seen || replaced);
     serving = true;
+    replaced = false;
     let returnMs = RETURN_AFTER_OUTAGE_MS;
-    const service = serveNode({ cluster, node: name })
+    service = new CancellationScope();
+    const ended = service
+      .run(() => serveNode({ cluster, node: name }))
       .catch((error: unknown) => (returnMs = returnTime(error)))
       .finally(() => (serving = false));
     // The agent may come back with other GPUs while its last service period still runs.
@@ -82,7 +98,9 @@ export async function node(input: NodeInput): Promise<void> {
       }
       await condition(() => !serving || registrations > seen);
     }
-    await service;
+    await ended;
+    // oxlint-disable-next-line no-unnecessary-condition -- a signal changes it, while we wait
+    if (replaced) continue;
     const isBack = await condition(() => registrations > seen, returnMs);
     if (!isBack) await reportNode({ cluster, report: { type: 'lost', node: name } });
   }

@@ -8,6 +8,7 @@ import {
   allHandlersFinished,
   ApplicationFailure,
   CancellationScope,
+  CancelledFailure,
   condition,
   patched,
   setHandler,
@@ -181,12 +182,17 @@ class LiveRun {
         await this.stops.untilAnswered();
       }
       await this.giveBack(failure);
+      if (!resumes) return this.end(failure);
+      // It is this resumption that everybody sees already.
+      if (isQueued) this.resumption += 1;
       // Whoever stops a run that waits for its next resumption ends it.
-      if (!resumes || this.interruptions.final) return this.end(resumes ? this.interruptions.cause : failure);
-      if (!isQueued) this.showQueuedAgain(failure);
+      if (this.interruptions.final) return this.end(this.interruptions.cause);
+      if (!isQueued) {
+        this.showQueuedAgain(failure);
+        this.resumption += 1;
+      }
       this.interruptions.clear();
       this.lease = undefined;
-      this.resumption += 1;
       // A stop ends the back-off.
       await condition(() => this.interruptions.cause !== undefined, backoffMs(this.systemRetries));
     }
@@ -209,6 +215,8 @@ class LiveRun {
         this.show('STARTING', undefined, `Pulling ${this.input.spec.image}.`);
         if (this.isTracked) this.gang = await pullImagesAndOpenTrackers(this.gang);
         else await pullImages(this.gang);
+        // What was under way when the end was ordered may still have come to its own end.
+        if (this.terminating) throw new CancelledFailure('Interrupted.');
         this.markStart();
         this.show('RUNNING', undefined, 'The integrations run, then the command.');
         await runIntegrations(this.gang);
