@@ -2,7 +2,6 @@
  * The node agent: one per machine with Docker, a worker on the node's own task queue. It holds nothing that it could
  * not find again in Docker, Temporal and NATS: it may be killed and started at any time, and runs go on.
  */
-import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
@@ -17,6 +16,7 @@ import {
   Runtime,
   Worker,
 } from '@temporalio/worker';
+import { reportAbandoned } from '../activities/abandoned-runs.ts';
 import { joinAdditions } from '../activities/container-config.ts';
 import type { NodeSettings } from '../activities/container-config.ts';
 import { createContainerLogs } from '../activities/container-logs.ts';
@@ -70,8 +70,6 @@ const REGISTER_AGAIN_AT_MOST_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 5_000;
 /** A connection that the network has dropped silently is made again after two to three of these. */
 const NATS_PING_MS = 10_000;
-/** This process, and none after it. */
-const AGENT = randomUUID();
 /** Sooner, no node workflow gives its node up. */
 const GIVEN_UP_AFTER_MS = 7_000;
 /** Where the SDK looks when nothing names an address. */
@@ -168,7 +166,11 @@ async function serveNode(config: NodeConfig): Promise<void> {
   const orphans = createOrphanKeeper({
     docker,
     logs,
-    released,
+    released: async (ref) => {
+      await released(ref);
+      // Ranks of a gang would all say the same. Not awaited: its capacity is about to be given back.
+      if (ref.rank === 0) void reportAbandoned(client, { run: ref.run, cluster, node });
+    },
     temporal: client,
     place: { controlPlane, cluster, node },
   });
@@ -304,7 +306,7 @@ async function keepRegistered(registration: Registration, signal: AbortSignal): 
             taskQueue: CLUSTER_QUEUE,
             args: [{ cluster, node }],
             signal: registerNodeSignal,
-            signalArgs: [inventory, AGENT],
+            signalArgs: [inventory],
           }),
         );
       });
