@@ -2,6 +2,7 @@
  * The node agent: one per machine with Docker, a worker on the node's own task queue. It holds nothing that it could
  * not find again in Docker, Temporal and NATS: it may be killed and started at any time, and runs go on.
  */
+import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
@@ -70,6 +71,8 @@ const REGISTER_AGAIN_AT_MOST_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 5_000;
 /** A connection that the network has dropped silently is made again after two to three of these. */
 const NATS_PING_MS = 10_000;
+/** This process, and none after it. */
+const AGENT = randomUUID();
 /** Sooner, no node workflow gives its node up. */
 const GIVEN_UP_AFTER_MS = 7_000;
 /** Where the SDK looks when nothing names an address. */
@@ -306,7 +309,7 @@ async function keepRegistered(registration: Registration, signal: AbortSignal): 
             taskQueue: CLUSTER_QUEUE,
             args: [{ cluster, node }],
             signal: registerNodeSignal,
-            signalArgs: [inventory],
+            signalArgs: [inventory, AGENT],
           }),
         );
       });
