@@ -10,6 +10,10 @@ import { bundleWorkflows } from '../support/temporal.ts';
 const HISTORIES = path.resolve(import.meta.dirname, '../histories');
 const recordings = readdirSync(HISTORIES).filter((file) => file.endsWith('.json'));
 
+interface Recording {
+  readonly events: readonly [{ workflowExecutionStartedEventAttributes: { readonly workflowId: string } }];
+}
+
 let runs: WorkflowBundleWithSourceMap;
 let clusters: WorkflowBundleWithSourceMap;
 beforeAll(async () => {
@@ -21,9 +25,12 @@ describe('recorded histories', () => {
   it('are there', () => expect(recordings.length).toBeGreaterThan(0));
 
   it.each(recordings)('%s replays', async (file) => {
-    const history: unknown = JSON.parse(await readFile(path.join(HISTORIES, file), 'utf8'));
+    const history = JSON.parse(await readFile(path.join(HISTORIES, file), 'utf8')) as Recording;
     const workflowBundle = file.startsWith('run-') ? runs : clusters;
-    await Worker.runReplayHistory({ workflowBundle }, history);
+    const [started] = history.events;
+    // Names of other workflows are made of it.
+    const { workflowId } = started.workflowExecutionStartedEventAttributes;
+    await Worker.runReplayHistory({ workflowBundle }, history, workflowId);
   });
 
   it('do not replay with code that does something else', async () => {
