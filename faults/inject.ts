@@ -1,5 +1,6 @@
 /** Carries out one fault, takes it away again, and waits until what it hit is well. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import type { DockerWatch } from './docker-watch.ts';
 import type { Fault } from './evidence.ts';
 import { CLUSTER } from './fault-node.ts';
@@ -24,6 +25,7 @@ const TARGET_WITHIN_MS = 10_000;
 const WELL_WITHIN_MS = 120_000;
 /** A heartbeat that was on its way when the agent died says nothing of the next agent. */
 const ON_THE_WAY_MS = 300;
+const RESUMPTION = defineSearchAttributeKey('Resumption', SearchAttributeType.INT);
 const PARTS: readonly PartName[] = ['temporal', 'nats', 'control-worker', 'cluster-worker'];
 
 export class Injector {
@@ -179,7 +181,7 @@ export class Injector {
     return {
       target: run,
       container: id,
-      isWell: async () => (await this.hasEnded(run)) || this.livesAgain(run, resumption),
+      isWell: async () => this.isPast(run, resumption),
     };
   }
 
@@ -204,15 +206,11 @@ export class Injector {
     return (await lastHeartbeat(client, CLUSTER, node.name)) > since + ON_THE_WAY_MS;
   }
 
-  private async hasEnded(run: string): Promise<boolean> {
+  /** Whether a run has ended, or is at a later resumption: when that begins depends on what there is to run on. */
+  private async isPast(run: string, resumption: number): Promise<boolean> {
     const client = await this.world.stack.client();
-    return (await client.workflow.getHandle(run).describe()).status.name !== 'RUNNING';
-  }
-
-  private livesAgain(run: string, resumption: number): boolean {
-    return this.world.nodes.some(({ watch }) =>
-      watch.alive().some((life) => life.run === run && life.resumption > resumption),
-    );
+    const { status, typedSearchAttributes } = await client.workflow.getHandle(run).describe();
+    return status.name !== 'RUNNING' || (typedSearchAttributes.get(RESUMPTION) ?? 0) > resumption;
   }
 
   private async untilWell(isWell: () => Promise<boolean>): Promise<number | undefined> {

@@ -38,7 +38,7 @@ export function makeReport(evidence: Evidence, findings: Findings, seconds: numb
     resumptions: evidence.executions.reduce((sum, { steps }) => sum + (steps.at(-1)?.resumption ?? 0), 0),
     containers: evidence.containers.length,
     lines: evidence.logs.reduce((sum, { text }) => sum + text.split('\n').length - 1, 0),
-    faults: [...faultRows(evidence.faults), ...restartRows(evidence)],
+    faults: [...faultRows(evidence.faults), ...lossRows(evidence)],
     looks: findings.looks,
     violations: findings.violations,
   };
@@ -55,22 +55,32 @@ function faultRows(faults: readonly Fault[]): FaultRow[] {
     );
 }
 
-/** From the moment at which a node was cut off or frozen until its runs lived elsewhere. */
-function restartRows({ faults, containers }: Evidence): FaultRow[] {
-  const LONG = new Set(['cut-node-long', 'stall-agent-long']);
-  const times = faults
-    .filter(({ kind }) => LONG.has(kind))
-    .flatMap(({ target, at }) =>
-      containers
-        .filter(({ node, startedAt, aliveUntil }) => node === target && startedAt <= at && aliveUntil > at)
-        .flatMap(({ run, rank, resumption }) => {
-          const next = containers.find(
-            (life) => life.run === run && life.rank === rank && life.resumption === resumption + 1,
-          );
-          return next === undefined ? [] : [next.startedAt - at];
-        }),
+/** From the moment at which a node was cut off or frozen: what the runs on it show. */
+function lossRows({ faults, containers, executions }: Evidence): FaultRow[] {
+  const noticed: (number | undefined)[] = [];
+  const queued: (number | undefined)[] = [];
+  for (const { kind, target, at, mendedAt } of faults) {
+    if (kind !== 'cut-node-long' && kind !== 'stall-agent-long') continue;
+    const lives = containers.filter(
+      ({ node, startedAt, aliveUntil }) => node === target && startedAt <= at && aliveUntil > at,
     );
-  return times.length === 0 ? [] : [row('(runs of a lost node, until they live again)', times)];
+    for (const { run, resumption } of lives) {
+      const steps = executions.filter((execution) => execution.run === run).flatMap(({ steps }) => steps);
+      const lost = steps.find(
+        (step) => step.at > at && step.resumption === resumption && step.reason === 'NodeLost',
+      );
+      // It ended before anybody noticed, or because somebody stopped it.
+      if (lost === undefined || lost.at > mendedAt) continue;
+      const next = steps.find((step) => step.resumption > resumption);
+      noticed.push(lost.at - at);
+      queued.push(next && next.at - at);
+    }
+  }
+  if (noticed.length === 0) return [];
+  return [
+    row('(run of a lost node: loss noticed)', noticed),
+    row('(run of a lost node: queued again)', queued),
+  ];
 }
 
 function row(kind: string, milliseconds: readonly (number | undefined)[]): FaultRow {
