@@ -7,7 +7,7 @@
 import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, openSync, readdirSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -80,6 +80,8 @@ export class DockerDaemon {
 
   /** Ends the daemon and all that it runs, and removes its data. */
   async close(): Promise<void> {
+    // It may have been killed a moment ago.
+    await this.untilReady().catch((error: unknown) => console.error(error));
     this.closing = true;
     const containers = await this.client.listContainers({ all: true }).catch(() => []);
     await Promise.all(
@@ -92,10 +94,23 @@ export class DockerDaemon {
     );
     await end(this.process);
     await end(this.containerd);
+    this.endShims();
     for (const name of namesIn(path.join(this.folder, 'exec/netns'))) {
       await run('umount', [path.join(this.folder, 'exec/netns', name)]).catch(() => undefined);
     }
     await run('umount', ['--lazy', this.disk]).catch(() => undefined);
+  }
+
+  /** What a daemon leaves behind that was killed while it removed a container. */
+  private endShims(): void {
+    for (const pid of namesIn('/proc').map(Number).filter(Number.isInteger)) {
+      try {
+        const isOurs = readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(this.at('containerd.sock'));
+        if (isOurs) process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has just ended.
+      }
+    }
   }
 
   private get ballast(): string {
