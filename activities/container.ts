@@ -34,6 +34,8 @@ interface Dependencies {
   readonly watch?: RankWatch;
   /** Asked before a container is created, also again for one that was asked for before. */
   readonly additionsFor?: (input: RankExecution) => Promise<ContainerAdditions>;
+  /** Resolves when the node may run what it is asked to run: its lease is not about to end. */
+  readonly mayStart?: (signal: AbortSignal) => Promise<void>;
   /** Called when the container is gone, perhaps more than once. */
   readonly released?: (ref: RankRef) => Promise<void>;
 }
@@ -49,6 +51,7 @@ export function createContainerActivities({
   settings,
   watch,
   additionsFor = async () => NO_ADDITIONS,
+  mayStart = async () => undefined,
   released = async () => undefined,
 }: Dependencies): ContainerActivities {
   // Learned from the first container that could not start with them.
@@ -146,6 +149,7 @@ export function createContainerActivities({
 
     const marker = markerFile({ phase: phase.phase, after: state.startedAt });
     await docker.putFiles(name, [...phase.files, marker]).catch(failStart(input));
+    await mayStart(signal);
     await unlessOrderedToStop(name, signal);
     try {
       const start = docker.start(name);

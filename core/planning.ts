@@ -145,5 +145,8 @@ export class Planning {
   }
 }
 
-/** How long a preempted run is given to be gone; only an expectation, never enforced here. */
-const LEAVING_MS = 60_000;
+/**
+ * How long a preempted run is expected to need to be gone. As good as nothing, so that nobody is let in meanwhile who
+ * would have to give way again with the next plan, however short.
+ */
+const LEAVING_MS = 1_000;

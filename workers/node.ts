@@ -59,7 +59,7 @@ import { keepGuard } from './keep-guard.ts';
 import { readNodeConfig } from './node-config.ts';
 import type { NodeConfig } from './node-config.ts';
 import { detectGpus } from './node-gpus.ts';
-import { leaseAgeMs, leaseWriter, monotonicMs, readLease } from './node-lease.ts';
+import { fencingTimes, leaseAgeMs, leaseWriter, monotonicMs, readLease } from './node-lease.ts';
 import { openNodeSecrets } from './node-secrets.ts';
 import { patiently, RETRY_MS } from './patiently.ts';
 
@@ -71,6 +71,8 @@ const REGISTER_AGAIN_AT_MOST_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 5_000;
 /** A connection that the network has dropped silently is made again after two to three of these. */
 const NATS_PING_MS = 10_000;
+/** A heartbeat a second renews the lease. */
+const LEASE_CHECK_MS = 300;
 /** This process, and none after it. */
 const AGENT = randomUUID();
 /** Sooner, no node workflow gives its node up. */
@@ -157,6 +159,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
       watch,
       additionsFor: async (input) =>
         joinAdditions(await secrets.additionsFor(input), await progress.additions(input)),
+      mayStart: (signal) => lease.untilFresh(signal),
       released,
     }),
     ...createContainerTracker({ docker, runDetails }),
@@ -259,6 +262,8 @@ interface Lease {
   renew(sentAt: number): void;
   /** True when the cluster may have given this node up: then it gets nothing new until it has cleared up. */
   mayBeLost(): boolean;
+  /** Resolves when the guard would not end at once what is started now. */
+  untilFresh(signal: AbortSignal): Promise<void>;
 }
 
 function createLease(
@@ -266,7 +271,10 @@ function createLease(
   controlPlane: string,
 ): Lease {
   // Without a limit nobody gives the runs of this node to another.
-  if (leaseMs === null) return { renew: () => undefined, mayBeLost: () => false };
+  if (leaseMs === null) {
+    return { renew: () => undefined, mayBeLost: () => false, untilFresh: () => Promise.resolve() };
+  }
+  const { stopAtMs } = fencingTimes(leaseMs);
   const write = leaseWriter(stateDirectory);
   const guarded = {
     leaseMs,
@@ -278,6 +286,13 @@ function createLease(
     mayBeLost() {
       const known = readLease(stateDirectory);
       return known === undefined || leaseAgeMs(known) > GIVEN_UP_AFTER_MS;
+    },
+    async untilFresh(signal) {
+      for (;;) {
+        const known = readLease(stateDirectory);
+        if (known && leaseAgeMs(known) < stopAtMs) return;
+        await sleep(LEASE_CHECK_MS, undefined, { signal });
+      }
     },
   };
 }

@@ -38,6 +38,8 @@ export async function serve(options: ServedWorker): Promise<void> {
     workflowBundle: bundled,
     activities: options.activities(temporal),
     maxCachedWorkflows: options.maxCachedWorkflows,
+    // A workflow whose worker was killed goes on with another one after this, and not after ten seconds.
+    stickyQueueScheduleToStartTimeout: '2s',
     // Activities here take milliseconds to seconds; a worker that is told to stop must not hang.
     shutdownForceTime: '10s',
   });

@@ -134,7 +134,7 @@ describe('a private repository over ssh', () => {
     expect(failure, log).toBeUndefined();
     expect(log).toContain('WHERE = "dev"\nWHERE = "pinned"\n42\n/srv/dev/app.py 2.0\n');
     expect(log).toMatch(
-      /^\[mcli\] integration 1\/2 \(git_repo\): git clone -b dev -- ssh:\/\/git@127\.0\.0\.1:\d+\/org\/app\.git \/work\/dev$/m,
+      /^\[mcli\] integration 1\/2 \(git_repo\): git clone -b dev -- ssh:\/\/git@127\.0\.0\.1:\d+\/org\/app\.git \/srv\/dev$/m,
     );
     expect(log).toContain("[mcli] integration 1/2 (git_repo): (cd /srv/dev && pip install -e '.[gpu]')\n");
     expect(log).toMatch(/^\[mcli\] integration 1\/2 \(git_repo\): done in \d+ s$/m);

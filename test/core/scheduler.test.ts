@@ -232,6 +232,15 @@ describe('preemption', () => {
     expect(started).toEqual([]);
   });
 
+  it('lets nobody in, however short, who would have to leave for the same run again', () => {
+    const history = emptyHistory();
+    learn(history, { user: 'ann', name: 'short', gpus: 2 }, 5_000);
+    const leases = [{ ...victim('a', 4, 1, 0), revokedFor: 'high' }, victim('b', 2, 30, 4)];
+    const short = aRun('short-1', { name: 'short', gpus: 2, priority: 'low', preemptible: true });
+    const queue = [aRun('high', { gpus: 6, priority: 'high' }), short];
+    expect(decide({ leases, queue }, MINUTE_MS, history).started).toEqual([]);
+  });
+
   it('makes room for a gang with the fewest runs', () => {
     const nodes = [aNode('n1'), aNode('n2'), aNode('n3')];
     const low = { gpus: 8, preemptible: true, priority: 'low' } as const;
