@@ -117,10 +117,12 @@ export function createContainerActivities({
 
   async function runPhase(input: RankExecution, phase: Phase, signal: AbortSignal): Promise<ContainerExit> {
     const name = containerName(input);
+    // Asked before the start, which then tells that the daemon has had the time to answer.
+    const patienceMs = patience();
     try {
       await whileDockerIsAway(signal, () => startOnce(input, phase, signal));
       logs.follow(input);
-      return await exitOf(input, signal);
+      return await exitOf(input, signal, patienceMs);
     } catch (error) {
       if (!signal.aborted || !stopRequested()) throw error;
       const stop = await stopContainer(docker, name, input.graceMs);
@@ -189,9 +191,12 @@ export function createContainerActivities({
     return marker.phase === phase && marker.after !== state.startedAt;
   }
 
-  async function exitOf(input: RankExecution, signal: AbortSignal): Promise<ContainerExit> {
+  async function exitOf(
+    input: RankExecution,
+    signal: AbortSignal,
+    patienceMs: () => number,
+  ): Promise<ContainerExit> {
     const name = containerName(input);
-    const patienceMs = patience();
     try {
       const state = await awaitExit(docker, name, signal, patienceMs);
       const record = isThere(state) ? await readRecord(name, signal, patienceMs) : undefined;
