@@ -95,6 +95,11 @@ async function main({ runs, seed, quick, kinds, json, keep }: Options): Promise<
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.once(name, () => void closeAll().then(() => process.exit(130)));
   }
+  // Whatever goes wrong here must not leave daemons and mounts behind.
+  process.once('uncaughtException', (error) => {
+    console.error(error);
+    void closeAll().then(() => process.exit(1));
+  });
   try {
     const world = await build(home, closers);
     const evidence = await carryOut(plan, world, {
