@@ -2,6 +2,7 @@
  * Tells trackers of a run: MLflow from here, by its API. A tracker that is down or refuses never fails a run; at the
  * start it delays it by seconds at most, and at the end it is told again and again, when the run itself is over.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ApplicationFailure, cancellationSignal } from '@temporalio/activity';
 import type { RunDetails } from '../client/run-history.ts';
 import { flattenParameters } from '../core/tracking-report.ts';
@@ -28,6 +29,8 @@ const OPEN_REQUEST_MS = 4_000;
 /** Nobody waits. */
 const REPORT_MS = 90_000;
 const REPORT_REQUEST_MS = 20_000;
+const END_MS = 10_000;
+const END_LOOK_MS = 100;
 
 export function createTrackerActivities({ runDetails, variablesOf }: Dependencies): TrackerActivities {
   return {
@@ -54,7 +57,7 @@ export function createTrackerActivities({ runDetails, variablesOf }: Dependencie
     },
 
     async 'report-run'({ run }) {
-      const details = await runDetails(run);
+      const details = await endedRun(run);
       // Somebody has deleted it: who does not want it in the list does not want it reported.
       if (details === undefined) return [];
       if (!details.closed) throw notYet(`Run ${run} has not written down its end yet.`);
@@ -72,6 +75,16 @@ export function createTrackerActivities({ runDetails, variablesOf }: Dependencie
       }
     },
   };
+
+  /** The report is the last act of a run but one: it is over within moments. */
+  async function endedRun(run: string): Promise<RunDetails | undefined> {
+    const deadline = Date.now() + END_MS;
+    for (;;) {
+      const details = await runDetails(run);
+      if (details === undefined || details.closed || Date.now() > deadline) return details;
+      await sleep(END_LOOK_MS);
+    }
+  }
 }
 
 /** The entry of a tracker that lets its clients name entries: nobody has to be asked. */

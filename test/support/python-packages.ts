@@ -2,12 +2,14 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rename, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rename } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { takeLock } from '../../stack/lock.ts';
 
 const run = promisify(execFile);
+const INSTALL_MS = 150_000;
 
 /**
  * A list names everything with its version: what it leaves out of a package's dependencies, our use does not need.
@@ -22,14 +24,29 @@ export async function installPythonPackages(list: string, image?: string): Promi
     .update(version)
     .update(await readFile(requirements));
   const folder = path.join(tmpdir(), `mcli-python-${hash.digest('hex').slice(0, 12)}`);
-  if (existsSync(folder)) return folder;
+  // Two test files may arrive here together.
+  const lock = await takeLock(`${folder}.lock`, { waitMs: INSTALL_MS });
+  try {
+    if (!existsSync(folder)) await install(requirements, version, folder, image !== undefined);
+  } finally {
+    lock?.release();
+  }
+  return folder;
+}
+
+async function install(
+  requirements: string,
+  version: string,
+  folder: string,
+  isCompiled: boolean,
+): Promise<void> {
   const partial = await mkdtemp(`${folder}-`);
   const target = ['--no-deps', '--only-binary=:all:', '--python-version', version, '--target', partial];
-  const quiet = ['--quiet', '--disable-pip-version-check'];
+  // Python compiles by itself what it loads, where it may write: a container may not.
+  const compile = isCompiled ? '--compile' : '--no-compile';
+  const quiet = ['--quiet', '--disable-pip-version-check', compile];
   await run('python3', ['-m', 'pip', 'install', ...quiet, ...target, '-r', requirements]);
-  // Two test files may arrive here together: the first folder stays.
-  await rename(partial, folder).catch(() => rm(partial, { recursive: true }));
-  return folder;
+  await rename(partial, folder);
 }
 
 async function pythonOf(image: string | undefined): Promise<string> {
