@@ -92,13 +92,15 @@ async function main({ runs, seed, quick, kinds, json, keep }: Options): Promise<
     }
     if (!keep) await rm(home, { recursive: true, force: true });
   };
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(name, () => void closeAll().then(() => process.exit(130)));
-  }
+  const leave = async (code: number): Promise<void> => {
+    await closeAll();
+    process.exit(code);
+  };
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => void leave(130));
   // Whatever goes wrong here must not leave daemons and mounts behind.
-  process.once('uncaughtException', (error) => {
-    console.error(error);
-    void closeAll().then(() => process.exit(1));
+  process.once('uncaughtException', (problem) => {
+    console.error(problem);
+    void leave(1);
   });
   try {
     const world = await build(home, closers);
