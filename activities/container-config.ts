@@ -11,7 +11,7 @@ import {
 } from '../core/naming.ts';
 import type { RunSpec } from '../core/run-spec.ts';
 import { quoteForShell } from '../core/shell-words.ts';
-import { TRACKER_NAMES, trackerEnvironment } from '../core/tracking.ts';
+import { TRACKER_NAMES, trackerDefaults, trackerEnvironment } from '../core/tracking.ts';
 import { dockerLogOptions } from './container-logs.ts';
 import { ENTRY_COMMAND, entryFiles } from './container-entry.ts';
 import type { RankExecution } from './contract.ts';
@@ -176,6 +176,7 @@ function containerEnvironment(
     ...(settings.caBundle !== undefined &&
       Object.fromEntries(CA_VARIABLES.map((name) => [name, CA_BUNDLE_PATH]))),
     ...GIT_ASKPASS,
+    ...trackerDefaults(spec),
     ...settings.containerEnv,
     RUN_NAME: input.run,
     COMPOSER_RUN_NAME: input.run,

@@ -11,6 +11,7 @@ import { deliverSecrets, secretTexts } from '../core/secret-delivery.ts';
 import type { SecretDelivery, SecretFile } from '../core/secret-delivery.ts';
 import { registryCredentials } from '../core/secret-registry.ts';
 import type { Secret } from '../core/secret.ts';
+import { ownVariables } from '../core/tracking.ts';
 import { quoteForShell } from '../core/shell-words.ts';
 import { runFailure } from './attached.ts';
 import type { ContainerAdditions } from './container-config.ts';
@@ -60,7 +61,7 @@ export function createRunSecrets({ store, runtime, masked, docker }: Dependencie
       const folder = await runtime.make(containerName(input));
       // First, so that nothing of the container can be read before its values are known.
       await masked.remember(containerName(input), secrets.flatMap(secretTexts));
-      const delivery = deliverSecrets(secrets, input.spec.envVariables);
+      const delivery = deliverSecrets(secrets, ownVariables(input.spec));
       const image = await docker.image(input.spec.image);
       return { environment: {}, mounts: await writeDelivery(folder, delivery, readsOwn(image?.user ?? '')) };
     },

@@ -1,5 +1,5 @@
 /** The variables of a run by which its trackers are reached, as the program of rank 0 sees them. */
-import { trackerEnvironment } from '../core/tracking.ts';
+import { ownVariables, trackerDefaults, trackerEnvironment } from '../core/tracking.ts';
 import type { Variables } from '../core/tracking.ts';
 import type { RankExecution } from './contract.ts';
 
@@ -21,9 +21,10 @@ export type TrackerVariables = (
 
 export function createTrackerVariables({ secretVariables, containerEnv }: Dependencies): TrackerVariables {
   return async ({ run, spec, user }, signal) => ({
+    ...trackerDefaults(spec),
     ...containerEnv,
     ...trackerEnvironment(run, 0, spec),
-    ...(await secretVariables(user, spec.envVariables, signal)),
+    ...(await secretVariables(user, ownVariables(spec), signal)),
     ...spec.envVariables,
   });
 }

@@ -52,11 +52,11 @@ export const TRACKERS = {
   ],
   mlflow: [
     { names: ['experiment_name'], variable: 'MLFLOW_EXPERIMENT_NAME', required: true },
-    { names: ['tracking_uri'], variable: 'MLFLOW_TRACKING_URI', default: 'databricks' },
+    { names: ['tracking_uri'], variable: 'MLFLOW_TRACKING_URI' },
   ],
   experiment_tracker_mlflow: [
     { names: ['experiment_path'], variable: 'MLFLOW_EXPERIMENT_NAME', required: true },
-    { names: ['tracking_uri'], variable: 'MLFLOW_TRACKING_URI', default: 'databricks' },
+    { names: ['tracking_uri'], variable: 'MLFLOW_TRACKING_URI' },
   ],
 } as const satisfies Record<string, readonly TrackerField[]>;
 
@@ -66,7 +66,6 @@ interface TrackerField {
   readonly variable: string;
   readonly list?: boolean;
   readonly required?: boolean;
-  readonly default?: string;
 }
 
 const TYPES = ['git_repo', 'pip_packages', 'apt_packages', 'wandb', 'mlflow', 'comet_ml'] as const;
@@ -190,13 +189,12 @@ function readTracker(
   fields: readonly TrackerField[],
 ): TrackerIntegration {
   const environment: Record<string, string> = {};
-  for (const { names, variable, list, required, default: fallback } of fields) {
+  for (const { names, variable, list, required } of fields) {
     const field = reader.first(...names);
     const name = names.find((each) => reader.get(each) !== undefined) ?? names[0];
     const value =
       list === true && field?.node.type === 'seq' ? reader.textList(name)?.join(',') : reader.text(name);
     if (value !== undefined) environment[variable] = value;
-    else if (fallback !== undefined && field === undefined) environment[variable] = fallback;
     else if (required === true && field === undefined) {
       reader.findings.refuse(reader, {
         message: `${reader.path} has no ${name}`,

@@ -45,7 +45,7 @@ export function deliverSecrets(
     }
     for (const [variable, value] of Object.entries(variablesOf(name, content))) {
       if (Object.hasOwn(ownVariables, variable)) {
-        notices.push(`env_variables sets ${variable}: the value of secret ${name} is not used.`);
+        notices.push(`The run file sets ${variable}: the value of secret ${name} is not used.`);
       } else if (environment.has(variable)) {
         notices.push(`${variable} of secret ${name} is left out: another secret sets it already.`);
       } else environment.set(variable, value);

@@ -62,6 +62,17 @@ export function trackerEnvironment(run: string, rank: number, spec: RunSpec): Re
   return result;
 }
 
+/** Where everybody else may say otherwise: the node, for its site, and a secret. */
+export function trackerDefaults(spec: RunSpec): Record<string, string> {
+  return trackersOf(spec).includes('mlflow') ? { MLFLOW_TRACKING_URI: 'databricks' } : {};
+}
+
+/** What a run file itself sets: no secret overrides it. */
+export function ownVariables({ integrations, envVariables }: RunSpec): Record<string, string> {
+  const trackers = integrations.map((each) => ('environment' in each ? each.environment : {}));
+  return Object.assign({}, ...trackers, envVariables) as Record<string, string>;
+}
+
 function entryVariables(tracker: Tracker, run: string, writesEntry: boolean): Record<string, string> {
   switch (tracker) {
     case 'mlflow':

@@ -129,9 +129,9 @@ describe('a run', () => {
     await anAttempt().run(activities.execute, rank);
     await anAttempt().run(activities['remove-container'], rank);
     const { text } = await shippedLog(connection, rank);
-    expect(text).toMatch(/^mcli: env_variables sets API_KEY: the value of secret api is not used\.\n/);
+    expect(text).toMatch(/^mcli: The run file sets API_KEY: the value of secret api is not used\.\n/);
     expect(text).toMatch(/key: own\n$/);
-    expect(text.match(/env_variables/g)).toHaveLength(1);
+    expect(text.match(/The run file sets/g)).toHaveLength(1);
   });
 
   it('fails before its command when a secret of its user cannot be opened', async () => {

@@ -166,7 +166,7 @@ experiment_tracker:
         },
       },
       { type: 'comet_ml', environment: { COMET_PROJECT_NAME: 'p', COMET_WORKSPACE: 'w' } },
-      { type: 'mlflow', environment: { MLFLOW_EXPERIMENT_NAME: '/e', MLFLOW_TRACKING_URI: 'databricks' } },
+      { type: 'mlflow', environment: { MLFLOW_EXPERIMENT_NAME: '/e' } },
       { type: 'mlflow', environment: { MLFLOW_EXPERIMENT_NAME: '/f', MLFLOW_TRACKING_URI: 'u' } },
     ]);
     expect(result.warnings).toHaveLength(3);

@@ -117,7 +117,7 @@ describe('of two values for one variable', () => {
     expect(delivered([variable('A', 'secret'), variable('B', 'b')], { A: 'own' })).toEqual({
       environment: { B: 'b' },
       files: [],
-      notices: ['env_variables sets A: the value of secret a is not used.'],
+      notices: ['The run file sets A: the value of secret a is not used.'],
     });
   });
 

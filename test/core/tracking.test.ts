@@ -1,7 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import type { Integration } from '../../core/run-spec.ts';
 import { flattenParameters, lastMetrics, readParameters } from '../../core/tracking-report.ts';
-import { cometKey, entryLink, missingKey, trackerEnvironment, trackersOf } from '../../core/tracking.ts';
+import {
+  cometKey,
+  entryLink,
+  missingKey,
+  ownVariables,
+  trackerDefaults,
+  trackerEnvironment,
+  trackersOf,
+} from '../../core/tracking.ts';
 import { aRank } from '../support/docker.ts';
 
 const spec = (...integrations: Integration[]) => aRank('true', { integrations }).spec;
@@ -26,6 +34,16 @@ describe('the variables of trackers', () => {
       MLFLOW_RUN_CONTEXT: '{"mcli.run":"run-1"}',
       MLFLOW_EXPERIMENT_NAME: 'e',
     });
+  });
+
+  it("are the run file's own, except for what is only assumed", () => {
+    const asked = spec({ type: 'mlflow', environment: { MLFLOW_TRACKING_URI: 'http://m' } });
+    expect(ownVariables({ ...asked, envVariables: { A: 'b' } })).toEqual({
+      MLFLOW_TRACKING_URI: 'http://m',
+      A: 'b',
+    });
+    expect(trackerDefaults(asked)).toEqual({ MLFLOW_TRACKING_URI: 'databricks' });
+    expect(trackerDefaults(spec())).toEqual({});
   });
 
   it('let other ranks have entries of their own where two writers would spoil one', () => {
