@@ -37,7 +37,9 @@ export async function openNodeSecrets({
   docker,
 }: Dependencies): Promise<NodeSecrets> {
   const { cluster, node, keyFile, runtimeRoots, stateDirectory } = config;
-  const buckets = nats.then((connection) => new SecretBuckets(jetstream(connection, { timeout: REQUEST_TIMEOUT_MS })));
+  const buckets = nats.then(
+    (connection) => new SecretBuckets(jetstream(connection, { timeout: REQUEST_TIMEOUT_MS })),
+  );
   const identities = createIdentityReader(keyFile);
   const runtime = await openRuntimeDir({
     roots: runtimeRoots,
