@@ -54,11 +54,17 @@ export async function cluster(initial: PackedCluster): Promise<void> {
     // What is held must be known before anything is given out.
     await sleep(RECALL_MS, { summary: 'Waiting for nodes and runs to tell what they hold' });
   }
+  // A worker that was just started may answer a query before the task that brings new signals. It then hands them over
+  // already, at a point that no replay knows: what is decided there could not be replayed. Only a task makes the history
+  // longer.
+  let decidedAt = 0;
+  const mayDecide = (): boolean => ledger.changed && workflowInfo().historyLength !== decidedAt;
   let nextSweepAt = Date.now() + SWEEP_INTERVAL_MS;
   while (!mustContinue() || ledger.hasNotices()) {
     // An idle cluster sets no timer, so that it costs no history.
-    if (ledger.isIdle()) await condition(() => ledger.changed);
-    else await condition(() => ledger.changed, Math.max(1, nextSweepAt - Date.now()));
+    if (ledger.isIdle()) await condition(mayDecide);
+    else await condition(mayDecide, Math.max(1, nextSweepAt - Date.now()));
+    decidedAt = workflowInfo().historyLength;
     if (Date.now() >= nextSweepAt && !ledger.isIdle()) {
       nextSweepAt = Date.now() + SWEEP_INTERVAL_MS;
       ledger.sweep(await activities['find-ended-runs']({ runs: ledger.runsToCheck() }));
