@@ -28,8 +28,8 @@ export interface ClusterNode extends NodeInventory {
   readonly cordoned: boolean;
   /** Why it was cordoned; absent when an operator gave no reason. */
   readonly cordonReason?: string;
-  /** Failures in a row that speak against the node, and the time of the last. */
-  readonly incidents?: { readonly count: number; readonly lastAt: number };
+  /** Failures in a row that speak against the node; the next one counts for leases from this fencing number on. */
+  readonly incidents?: { readonly count: number; readonly nextFence: number };
 }
 
 /** One resumption of one run that waits for capacity. */

@@ -7,6 +7,7 @@ import {
   allHandlersFinished,
   condition,
   continueAsNew,
+  patched,
   proxyActivities,
   proxyLocalActivities,
   setCurrentDetails,
@@ -54,18 +55,28 @@ export async function cluster(initial: PackedCluster): Promise<void> {
     // What is held must be known before anything is given out.
     await sleep(RECALL_MS, { summary: 'Waiting for nodes and runs to tell what they hold' });
   }
-  // A worker that was just started may answer a query before the task that brings new signals. It then hands them over
-  // already, at a point that no replay knows: what is decided there could not be replayed. Only a task makes the history
-  // longer.
-  let decidedAt = 0;
-  const mayDecide = (): boolean => ledger.changed && workflowInfo().historyLength !== decidedAt;
+  // The first task after a restart of the worker may have an older time than its replay (seen with local activities in
+  // SDK 1.24): what is done next must follow from what has happened, and never from the clock.
+  const byTimer = patched('sweep-timer');
+  let isTimerSet = false;
+  let isSweepDue = false;
+  const setTimer = async (): Promise<void> => {
+    isTimerSet = true;
+    await sleep(SWEEP_INTERVAL_MS, { summary: 'Until the next look at runs that have ended without a word' });
+    isTimerSet = false;
+    isSweepDue = true;
+  };
   let nextSweepAt = Date.now() + SWEEP_INTERVAL_MS;
   while (!mustContinue() || ledger.hasNotices()) {
     // An idle cluster sets no timer, so that it costs no history.
-    if (ledger.isIdle()) await condition(mayDecide);
-    else await condition(mayDecide, Math.max(1, nextSweepAt - Date.now()));
-    decidedAt = workflowInfo().historyLength;
-    if (Date.now() >= nextSweepAt && !ledger.isIdle()) {
+    if (byTimer) {
+      if (!ledger.isIdle() && !isTimerSet) void setTimer();
+      await condition(() => ledger.changed || isSweepDue);
+    } else if (ledger.isIdle()) await condition(() => ledger.changed);
+    else await condition(() => ledger.changed, Math.max(1, nextSweepAt - Date.now()));
+    const sweepsNow = byTimer ? isSweepDue : Date.now() >= nextSweepAt;
+    isSweepDue = false;
+    if (sweepsNow && !ledger.isIdle()) {
       nextSweepAt = Date.now() + SWEEP_INTERVAL_MS;
       ledger.sweep(await activities['find-ended-runs']({ runs: ledger.runsToCheck() }));
     }

@@ -86,12 +86,12 @@ export class Ledger {
   /** One cause may fail many runs of a node together: it counts once, for leases granted since the last. */
   private blame({ node: name, message }: NonNullable<Release['nodeFailure']>, lease: Lease): void {
     const node = this.nodes.get(name);
-    if (!node || node.cordoned || lease.grantedAt < (node.incidents?.lastAt ?? 0)) return;
+    if (!node || node.cordoned || lease.fence < (node.incidents?.nextFence ?? 0)) return;
     const count = (node.incidents?.count ?? 0) + 1;
     const cordoned = count >= INCIDENTS_TO_CORDON;
     this.nodes.set(name, {
       ...node,
-      incidents: { count, lastAt: Date.now() },
+      incidents: { count, nextFence: this.nextFence },
       cordoned,
       ...(cordoned ? { cordonReason: `${count} failures in a row, the last: ${message}` } : {}),
     });
