@@ -49,11 +49,15 @@ function checkRank(notes: Notes, { name, order, log, containers, faults }: RankE
     return;
   }
   const mayBeIncomplete = containers.some((container) => faults.some((fault) => mayLose(fault, container)));
+  const garbled = new Set(
+    containers.flatMap(({ seen }) => split(seen).lines.filter((line) => numberOf(name, line) === undefined)),
+  );
   const logged = new Set<number>();
   let previous = 0;
   for (const line of lines) {
-    // The log says so itself where Docker has lost something; without a cause it must not.
-    if (mayBeIncomplete && line.startsWith(REMARK)) continue;
+    // The log says so itself where Docker has lost something; without a cause it must not. What Docker has made of a
+    // torn record is Docker's.
+    if (mayBeIncomplete && (line.startsWith(REMARK) || garbled.has(line))) continue;
     const number = numberOf(name, line);
     if (number === undefined || !isLine(program, name, number, line)) {
       object(`the log has a line that was never printed: ${shown(line)}`);

@@ -12,6 +12,7 @@ import { Clusters, Connections } from '../client/index.ts';
 import { NAMESPACE } from '../core/naming.ts';
 import { natsUrl, temporalAddress } from '../stack/addresses.ts';
 import { check } from './check.ts';
+import type { Findings } from './check.ts';
 import { collect } from './collect.ts';
 import { copyImage } from './docker-daemon.ts';
 import { DockerWatch } from './docker-watch.ts';
@@ -111,7 +112,8 @@ async function main({ runs, seed, quick, kinds, json, keep }: Options): Promise<
     const findings = check(evidence);
     const report = makeReport(evidence, findings, (Date.now() - startedAt) / 1000);
     printReport(report, evidence);
-    if (findings.violations.length > 0) console.log(`What the processes said: ${await keepLogs(home, seed)}`);
+    if (findings.violations.length > 0)
+      console.log(`What the processes said: ${await keepLogs(home, evidence, findings)}`);
     if (json !== undefined) await writeFile(json, `${JSON.stringify(report, null, 2)}\n`);
     return findings.violations.length === 0 ? 0 : 1;
   } finally {
@@ -120,8 +122,17 @@ async function main({ runs, seed, quick, kinds, json, keep }: Options): Promise<
 }
 
 /** What is needed to find the cause, before all is removed. */
-async function keepLogs(home: string, seed: number): Promise<string> {
-  const kept = await mkdtemp(path.join(tmpdir(), `mcli-faults-of-seed-${seed}-`));
+async function keepLogs(home: string, evidence: Evidence, { violations }: Findings): Promise<string> {
+  const kept = await mkdtemp(path.join(tmpdir(), `mcli-faults-of-seed-${evidence.seed}-`));
+  const runs = new Set(violations.map(({ run }) => run));
+  // Of the runs concerned only: all that all have printed is much.
+  const concerned = {
+    ...evidence,
+    containers: evidence.containers.filter(({ run }) => runs.has(run)),
+    logs: evidence.logs.filter(({ run }) => runs.has(run)),
+    follows: evidence.follows.filter(({ run }) => runs.has(run)),
+  };
+  await writeFile(path.join(kept, 'evidence.json'), JSON.stringify({ violations, ...concerned }, null, 1));
   const folders = ['stack/logs', 'stack/data', ...NODES.flatMap((node) => [node, `${node}/disk/mcli`])];
   for (const folder of folders) {
     for (const file of await readdir(path.join(home, folder))) {

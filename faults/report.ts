@@ -27,6 +27,8 @@ interface FaultRow {
   readonly worstSeconds: number | null;
   /** Faults after which it was not seen to be well. */
   readonly neverWell: number;
+  /** All of them, sorted: what reports of several seeds can be put together by. */
+  readonly seconds: readonly number[];
 }
 
 export function makeReport(evidence: Evidence, findings: Findings, seconds: number): Report {
@@ -84,15 +86,17 @@ function lossRows({ faults, containers, executions }: Evidence): FaultRow[] {
 }
 
 function row(kind: string, milliseconds: readonly (number | undefined)[]): FaultRow {
-  const known = milliseconds.filter((ms) => ms !== undefined).toSorted((a, b) => a - b);
-  const seconds = (ms: number | undefined): number | null =>
-    ms === undefined ? null : Math.round(ms / 100) / 10;
+  const seconds = milliseconds
+    .filter((ms) => ms !== undefined)
+    .map((ms) => Math.round(ms / 100) / 10)
+    .toSorted((a, b) => a - b);
   return {
     kind,
     count: milliseconds.length,
-    medianSeconds: seconds(known[Math.floor(known.length / 2)]),
-    worstSeconds: seconds(known.at(-1)),
-    neverWell: milliseconds.length - known.length,
+    medianSeconds: seconds[Math.floor(seconds.length / 2)] ?? null,
+    worstSeconds: seconds.at(-1) ?? null,
+    neverWell: milliseconds.length - seconds.length,
+    seconds,
   };
 }
 
