@@ -32,7 +32,7 @@ pass_on() {
   trap again=1 TERM
   if [ -n "$program" ]; then kill -TERM -- "-$program"; fi
 }
-record() { echo "$code $end $disk" 1<> ${END_PATH}; }
+record() { echo "$code $end $disk $at" 1<> ${END_PATH}; }
 trap pass_on TERM
 set -m
 "$BASH" ${PROGRAM_PATH} &
@@ -42,6 +42,7 @@ exec 2> /dev/null
 if [ "$end" = told ]; then kill -TERM -- "-$program"; fi
 again=1
 while [ -n "$again" ]; do again=; wait "$program"; code=$?; done
+at=$EPOCHREALTIME
 record
 if [ "$code" != 0 ] && ! printf '%65536s' >> ${END_PATH}; then disk=full; record; fi
 exit "$code"
@@ -64,12 +65,21 @@ export interface EndRecord {
   /** Of the program. Docker's own word is lost when it is killed before it has saved the end: then it says 255. */
   readonly exitCode?: number;
   readonly diskFull: boolean;
+  /** ISO 8601. When the program itself ended: ranks that fail together are told apart by it. */
+  readonly finishedAt?: string;
 }
 
 /** @param text of the record; undefined when the program has removed it: then the exit code is believed. */
 export function readEnd(text: string | undefined): EndRecord {
   if (text === undefined) return { end: 'itself', diskFull: false };
-  const [, code, end, disk] = /^(\d+) (itself|told) (\S+)/.exec(text) ?? [];
+  // The decimal point is the locale's, and older shells do not tell the time.
+  const [, code, end, disk, seconds, fraction] =
+    /^(\d+) (itself|told) (\S+)(?: (\d+)[.,](\d{3}))?/.exec(text) ?? [];
   if (code === undefined) return { end: 'unseen', diskFull: false };
-  return { end: end as ProgramEnd, exitCode: Number(code), diskFull: disk === 'full' };
+  return {
+    end: end as ProgramEnd,
+    exitCode: Number(code),
+    diskFull: disk === 'full',
+    ...(seconds && { finishedAt: new Date(Number(`${seconds}${fraction}`)).toISOString() }),
+  };
 }

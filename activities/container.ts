@@ -204,7 +204,7 @@ export function createContainerActivities({
       const { exitCode, oomKilled, memoryLimitBytes, startedAt, finishedAt } = state;
       // The init process answers so when there is no bash; bash itself would have left a record.
       if (record.end === 'unseen' && exitCode === 127) throw runFailure(withoutBash(input));
-      return { exitCode, oomKilled, memoryLimitBytes, ...record, startedAt, finishedAt };
+      return { exitCode, oomKilled, memoryLimitBytes, startedAt, finishedAt, ...record };
     } catch (error) {
       if (error instanceof DockerError && error.unreachable) throw runFailure(withoutDaemon(input), error);
       throw error;

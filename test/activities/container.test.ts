@@ -74,6 +74,11 @@ describe('the command', () => {
     const exit = await execute(rank);
     expect(exit).toMatchObject({ exitCode: 0, oomKilled: false });
     expect(Date.parse(exit.finishedAt) - Date.parse(exit.startedAt)).toBeGreaterThan(150);
+    // Closed in the background: whoever removes the container must not be first.
+    await eventually(
+      () => shippedLog(connection, rank),
+      ({ ends }) => ends.length > 0,
+    );
     const { log, stopped } = await finish(rank);
     expect(stopped).toEqual({ endedBy: 'not-running' });
     expect(log.text).toBe('out 1\nout 2\nout 3\nerr\n');
