@@ -52,6 +52,8 @@ const MAX_BATCH_BYTES = 256 * 1024;
 const ENTRY_BYTES = 32;
 /** A log that was silent is shipped at once; one that keeps talking, in batches this far apart. */
 const BATCH_INTERVAL_MS = 50;
+/** Readings of a stopped container's log that bring nothing more, after which the rest counts as lost. */
+const MAX_FRUITLESS = 3;
 const RETRY_MS = 500;
 const MAX_PAUSE_MS = 30_000;
 /** Pieces of long lines take 100 bytes more in Docker's file, for 16 KiB each. */
@@ -138,6 +140,7 @@ class RankLog {
     this.#position ??= await untilItWorks(() => this.#stream.position(this.#ref));
     if (secrets === undefined) this.#enqueueNotice(SECRETS_ARE_UNKNOWN);
     this.#mask ??= createSecretMask(secrets ?? []);
+    let fruitless = 0;
     for (let pauseMs = RETRY_MS; !this.#isOver;) {
       const state = await untilItWorks(() => this.#docker.inspect(this.#name));
       const running = state?.status === 'running';
@@ -145,12 +148,12 @@ class RankLog {
       const before = this.#entriesRead;
       const complete = await this.#read(this.#mask);
       const gotOn = this.#entriesRead > before;
-      if (!running && complete) {
-        if (!gotOn && !(await this.#isWhole())) this.#enqueueNotice(FILE_IS_DAMAGED, this.#lastRead?.timeNs);
-      } else {
+      fruitless = running || gotOn ? 0 : fruitless + 1;
+      if (fruitless >= MAX_FRUITLESS) this.#enqueueNotice(FILE_IS_DAMAGED, this.#lastRead?.timeNs);
+      else if (running || !complete || !gotOn) {
         // A file that can't be read beyond a damaged place would be read from its start all the time.
         pauseMs = gotOn ? RETRY_MS : Math.min(2 * pauseMs, MAX_PAUSE_MS);
-        await this.#untilStopped(pauseMs);
+        await (running ? this.#untilStopped(pauseMs) : sleep(pauseMs));
       }
     }
     await this.#drain();
@@ -161,17 +164,20 @@ class RankLog {
    * Docker may end a followed stream a moment before the last lines are in it.
    */
   async #isWhole(): Promise<boolean> {
-    return untilItWorks(async () => {
-      let last: LogEntry | undefined;
+    let last: LogEntry | undefined;
+    try {
       const frames = new DockerLogFrames();
       for await (const chunk of await this.#open(1)) last = frames.push(chunk as Buffer).at(-1) ?? last;
-      if (last === undefined || this.#lastRead === undefined) return last === this.#lastRead;
-      // Without its predecessors, the last piece of a long line is not known for one, and lacks its newline.
-      const [first, second] = [last, this.#lastRead].map(({ bytes }) =>
-        Buffer.from(bytes).toString('latin1').trimEnd(),
-      );
-      return last.timeNs === this.#lastRead.timeNs && first === second;
-    });
+    } catch {
+      // Not asked again: over the end of a torn file Docker 20.10 dies of the question.
+      return false;
+    }
+    if (last === undefined || this.#lastRead === undefined) return last === this.#lastRead;
+    // Without its predecessors, the last piece of a long line is not known for one, and lacks its newline.
+    const [first, second] = [last, this.#lastRead].map(({ bytes }) =>
+      Buffer.from(bytes).toString('latin1').trimEnd(),
+    );
+    return last.timeNs === this.#lastRead.timeNs && first === second;
   }
 
   /** Reads Docker's log from its start to where it ends now, or is full. @returns false when it broke off. */
