@@ -25,11 +25,15 @@ if (stateDirectory === undefined) throw new Error('usage: guard.js STATE-DIRECTO
 takeOver(path.join(stateDirectory, 'guard.json'));
 await guard(stateDirectory);
 
-/** The newest guard stays: it is of the newest build. */
+/** The newest guard stays: it is of the newest build. On a full disk two stay, which does no harm; none would. */
 function takeOver(file: string): void {
-  const predecessor = readJson(file) as ProcessIdentity | undefined;
-  if (predecessor) signal(predecessor, 'SIGTERM');
-  writeJson(file, identify(process.pid));
+  try {
+    const predecessor = readJson(file) as ProcessIdentity | undefined;
+    if (predecessor) signal(predecessor, 'SIGTERM');
+    writeJson(file, identify(process.pid));
+  } catch (error) {
+    console.error(`The guard could not take over from its predecessor: ${String(error)}`);
+  }
 }
 
 async function guard(directory: string): Promise<void> {

@@ -11,11 +11,11 @@ const RESTART_MS = 1_000;
 /** The guard outlives this process, whose death is what it is for. Runs until `signal`. */
 export async function keepGuard(stateDirectory: string, signal: AbortSignal): Promise<void> {
   const program = fileURLToPath(new URL('node-guard.js', import.meta.url));
-  const log = openSync(path.join(stateDirectory, 'guard.log'), 'a', 0o600);
+  const log = openLog(path.join(stateDirectory, 'guard.log'));
   try {
     while (!signal.aborted) {
       const guard = spawn(process.execPath, [program, stateDirectory], {
-        stdio: ['ignore', log, log],
+        stdio: ['ignore', log ?? 'ignore', log ?? 'ignore'],
         detached: true,
       });
       guard.unref();
@@ -24,6 +24,15 @@ export async function keepGuard(stateDirectory: string, signal: AbortSignal): Pr
       await sleep(RESTART_MS, undefined, { signal }).catch(() => undefined);
     }
   } finally {
-    closeSync(log);
+    if (log !== undefined) closeSync(log);
+  }
+}
+
+/** A guard without a log, on a full disk, is better than none. */
+function openLog(file: string): number | undefined {
+  try {
+    return openSync(file, 'a', 0o600);
+  } catch {
+    return undefined;
   }
 }

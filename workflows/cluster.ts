@@ -62,7 +62,9 @@ export async function cluster(initial: PackedCluster): Promise<void> {
   let isSweepDue = false;
   const setTimer = async (): Promise<void> => {
     isTimerSet = true;
-    await sleep(SWEEP_INTERVAL_MS, { summary: 'Until the next look at runs that have ended without a word' });
+    const summary = 'Until the next look at runs that have ended without a word';
+    // Cancelled with the workflow, whose own wait says so.
+    await sleep(SWEEP_INTERVAL_MS, { summary }).catch(() => undefined);
     isTimerSet = false;
     isSweepDue = true;
   };
