@@ -3,6 +3,7 @@ import { whileDockerIsAway } from './attached.ts';
 import { awaitExit } from './await-exit.ts';
 import type { ContainerStop } from './contract.ts';
 import type { Docker } from './docker.ts';
+import { endStrayProcesses } from './stray-processes.ts';
 
 /** Longer than the first processes of a container need to be ready for signals, also on a busy machine. */
 const STARTING_MS = 2_000;
@@ -12,7 +13,10 @@ const REPEAT_MS = 250;
 export async function stopContainer(docker: Docker, name: string, graceMs: number): Promise<ContainerStop> {
   const orderedAt = Date.now();
   const state = await whileDockerIsAway(undefined, () => docker.inspect(name));
-  if (state?.status !== 'running') return { endedBy: 'not-running' };
+  if (state?.status !== 'running') {
+    if (state) await endStrayProcesses(state.id);
+    return { endedBy: 'not-running' };
+  }
   const ended = (endedBy: ContainerStop['endedBy']): ContainerStop => ({
     endedBy,
     afterMs: Date.now() - orderedAt,

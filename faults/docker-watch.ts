@@ -2,11 +2,13 @@
  * What one Docker daemon really runs: from its events, from repeated looks at it, and from the kernel's list of
  * processes, which still tells when the daemon is dead. Also reads along what the containers print.
  */
+import { readFileSync } from 'node:fs';
 import { PassThrough } from 'node:stream';
 import type { Readable } from 'node:stream';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Dockerode from 'dockerode';
+import { processesOf } from '../activities/stray-processes.ts';
 import { LABELS } from '../core/naming.ts';
 import { identify } from '../stack/process-identity.ts';
 import type { ContainerLife } from './evidence.ts';
@@ -16,9 +18,11 @@ const LOOK_MS = 1_000;
 const ANSWER_MS = 5_000;
 const KERNEL_LOOK_MS = 100;
 
+type Labels = Readonly<Record<string, string>>;
+
 interface Life {
   readonly id: string;
-  readonly labels: Readonly<Record<string, string>>;
+  readonly labels: Labels;
   startedAt: number;
   /** Main process on this machine; 0 until it is known. */
   pid: number;
@@ -43,6 +47,8 @@ export class DockerWatch {
   private readonly node: string;
   private readonly docker: Dockerode;
   private readonly lives = new Map<string, Life>();
+  /** Containers of which Docker has told no start, by id: it may die before it does. */
+  private readonly unstarted = new Map<string, Labels>();
   private readonly closing = new AbortController();
 
   constructor(node: string, docker: Dockerode) {
@@ -90,7 +96,7 @@ export class DockerWatch {
         // The types know the form with a callback only.
         const options: Dockerode.GetEventsOptions = {
           since: Number(since.toFixed(3)),
-          filters: { type: ['container'], event: ['start', 'die'] },
+          filters: { type: ['container'], event: ['create', 'start', 'die'] },
         };
         const events = (await this.docker.getEvents(options)) as unknown as Readable;
         this.closing.signal.addEventListener('abort', () => events.destroy(), { once: true });
@@ -115,6 +121,10 @@ export class DockerWatch {
   private hear({ Action, Actor, timeNano }: DockerEvent): void {
     const at = timeNano / 1e6;
     if (Actor.Attributes[LABELS.run] === undefined) return;
+    if (Action === 'create') {
+      this.unstarted.set(Actor.ID, Actor.Attributes);
+      return;
+    }
     if (Action === 'start') {
       this.meet(Actor.ID, Actor.Attributes, at);
       return;
@@ -132,7 +142,10 @@ export class DockerWatch {
       filters: { label: [LABELS.run] },
       ...limit(),
     });
+    const left = new Set(found.map(({ Id }) => Id));
+    for (const id of this.unstarted.keys()) if (!left.has(id)) await this.lookForStart(id, true);
     for (const { Id, Labels, State } of found) {
+      if (State === 'created' && !this.lives.has(Id)) this.unstarted.set(Id, Labels);
       const known = this.lives.get(Id);
       const isKnown = known !== undefined && (known.diedAt !== undefined || State === 'running');
       // The daemon may have died before it told which process that is.
@@ -148,7 +161,8 @@ export class DockerWatch {
     }
   }
 
-  private meet(id: string, labels: Readonly<Record<string, string>>, startedAt: number): Life {
+  private meet(id: string, labels: Labels, startedAt: number): Life {
+    this.unstarted.delete(id);
     const known = this.lives.get(id);
     if (known !== undefined) return known;
     const life: Life = {
@@ -171,11 +185,24 @@ export class DockerWatch {
 
   private async findProcess(life: Life): Promise<void> {
     const { State: state } = await this.docker.getContainer(life.id).inspect(limit());
+    if (state.Pid === 0) return;
     life.pid = state.Pid;
-    life.identity = life.pid > 0 ? identify(life.pid)?.started : undefined;
+    life.identity = identify(state.Pid)?.started;
+  }
+
+  /** A program that Docker does not know of. */
+  private async lookForStart(id: string, isRemoved: boolean): Promise<void> {
+    const [pid] = (await processesOf(id)).filter((candidate) => !isPrepared(candidate));
+    const labels = this.unstarted.get(id);
+    if (isRemoved) this.unstarted.delete(id);
+    if (labels === undefined || pid === undefined) return;
+    const life = this.meet(id, labels, Date.now());
+    life.pid = pid;
+    life.identity = identify(pid)?.started;
   }
 
   private async askKernel(): Promise<void> {
+    for (const id of this.unstarted.keys()) await this.lookForStart(id, false);
     for (const life of this.lives.values()) {
       if (!isAlive(life) || life.identity === undefined) continue;
       if (identify(life.pid)?.started === life.identity) life.lastSeenAt = Date.now();
@@ -216,6 +243,15 @@ export class DockerWatch {
 
 /** A daemon that is killed in the middle of an answer leaves it open for ever. */
 const limit = () => ({ abortSignal: AbortSignal.timeout(ANSWER_MS) });
+
+/** Waits for the word to become the program of its container. */
+function isPrepared(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('runc\0init');
+  } catch {
+    return true;
+  }
+}
 
 const isAlive = ({ diedAt, goneAt }: Life): boolean => diedAt === undefined && goneAt === undefined;
 

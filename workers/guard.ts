@@ -9,6 +9,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Docker } from '../activities/docker.ts';
 import { createDocker } from '../activities/docker.ts';
+import { killStrayProcesses } from '../activities/stray-processes.ts';
 import { containerNameOf, LABELS } from '../core/naming.ts';
 import { readJson, writeJson } from '../stack/json-file.ts';
 import { identify, signal } from '../stack/process-identity.ts';
@@ -56,7 +57,12 @@ async function guard(directory: string): Promise<void> {
 async function fence(lease: NodeLease, told: Set<string>): Promise<void> {
   const docker = createDocker(lease.dockerHost);
   const kill = leaseAgeMs(lease) >= fencingTimes(lease.leaseMs).killAtMs;
-  for (const name of await runningContainers(docker, lease)) {
+  for (const name of await containers(docker, lease)) {
+    const state = await docker.inspect(name);
+    if (state?.status !== 'running') {
+      if (state) await killStrayProcesses(state.id).catch((error: unknown) => console.error(String(error)));
+      continue;
+    }
     if (!kill && told.has(name)) continue;
     console.error(
       `${name}: ${kill ? 'SIGKILL' : 'SIGTERM'}, since the control plane has not heard of this node for ` +
@@ -67,16 +73,11 @@ async function fence(lease: NodeLease, told: Set<string>): Promise<void> {
   }
 }
 
-async function runningContainers(docker: Docker, { place }: NodeLease): Promise<string[]> {
+async function containers(docker: Docker, { place }: NodeLease): Promise<string[]> {
   const found = await docker.list({
     [LABELS.controlPlane]: place.controlPlane,
     [LABELS.cluster]: place.cluster,
     [LABELS.node]: place.node,
   });
-  const names: string[] = [];
-  for (const labels of found) {
-    const name = containerNameOf(labels);
-    if ((await docker.inspect(name))?.status === 'running') names.push(name);
-  }
-  return names;
+  return found.map(containerNameOf);
 }

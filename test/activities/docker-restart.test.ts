@@ -1,14 +1,26 @@
-import { open, rm } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { open, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createContainerActivities } from '../../activities/container.ts';
-import type { ContainerExit } from '../../activities/contract.ts';
+import { containerConfig, NO_ADDITIONS } from '../../activities/container-config.ts';
+import type { ContainerExit, NodeActivities, RankExecution } from '../../activities/contract.ts';
 import { containerName } from '../../core/naming.ts';
 import { exitFailure } from '../../core/failures.ts';
 import type { RunFailure } from '../../core/failures.ts';
+import { identify } from '../../stack/process-identity.ts';
 import { aDockerDaemon, importBash } from '../support/docker-daemon.ts';
 import type { TestDockerDaemon } from '../support/docker-daemon.ts';
 import { anAttempt, aRank, eventually, SETTINGS } from '../support/docker.ts';
+
+const run = promisify(execFile);
+const settings = { ...SETTINGS, containerNetwork: 'none' };
+
+interface Execution {
+  readonly name: string;
+  readonly outcome: Promise<ContainerExit | RunFailure | undefined>;
+}
 
 let daemon: TestDockerDaemon;
 const names: string[] = [];
@@ -24,26 +36,39 @@ afterEach(async () => {
 });
 afterAll(() => daemon.dispose());
 
-/** A run on the daemon, of which only its end is of interest. */
-function execute(command: string): {
-  readonly name: string;
-  readonly outcome: Promise<ContainerExit | RunFailure>;
-} {
-  const rank = aRank(command);
-  const name = containerName(rank);
-  names.push(name);
-  const activities = createContainerActivities({
+const activities = () =>
+  createContainerActivities({
     docker: daemon.docker,
     logs: { follow: () => undefined, close: () => Promise.resolve() },
-    settings: { ...SETTINGS, containerNetwork: 'none' },
+    settings,
   });
+
+/** A run on the daemon, of which only its end is of interest. */
+function execute(command: string, rank = aRank(command)): Execution {
+  const name = containerName(rank);
+  names.push(name);
   const outcome = anAttempt()
-    .run<[typeof rank], ContainerExit, typeof activities.execute>(activities.execute, rank)
+    .run<[RankExecution], ContainerExit, NodeActivities['execute']>(activities().execute, rank)
     .then(
       (exit) => exitFailure(exit) ?? exit,
       (error: { details: [RunFailure] }) => error.details[0],
     );
   return { name, outcome };
+}
+
+/**
+ * What a daemon leaves that dies before it has noted a start: a program in containerd that Docker has forgotten.
+ * @returns its process
+ */
+async function startBehindDocker(id: string): Promise<number> {
+  const rootfs = path.join(daemon.dataRoot, 'forgotten');
+  const pidFile = `${rootfs}.pid`;
+  const script = `sleep="$(type -P sleep)" && mkdir "${rootfs}" &&
+cp --parents --dereference "$sleep" $(ldd "$sleep" | grep -o '/[^ ]*') "${rootfs}" &&
+ctr --address "${daemon.containerd}" --namespace moby run --detach --pid-file "${pidFile}" \
+  --cgroup "/docker/${id}" --rootfs "${rootfs}" "${id}" "$sleep" 600 >&- 2>&-`;
+  await run('bash', ['-c', script]);
+  return Number(await readFile(pidFile, 'utf8'));
 }
 
 const untilUp = (name: string) => eventually(() => daemon.docker.fileExists(name, '/up'), Boolean);
@@ -83,6 +108,20 @@ describe('a restart of Docker', () => {
       type: 'ContainerStopped',
       message: expect.stringMatching(/the Docker daemon of test-node went away, .*live-restore/),
     });
+  });
+
+  it('in the middle of a start leaves no program that it has forgotten', async () => {
+    await daemon.start({ liveRestore: true });
+    const rank = aRank('sleep 600');
+    await daemon.docker.create(containerConfig(rank, settings, false, NO_ADDITIONS));
+    const { id = '' } = (await daemon.docker.inspect(containerName(rank))) ?? {};
+    await daemon.end('SIGKILL');
+    const forgotten = await startBehindDocker(id);
+    await daemon.start({ liveRestore: true });
+    expect(await execute('', rank).outcome).toMatchObject({ type: 'DockerError' });
+    expect(identify(forgotten)).toBeDefined();
+    await anAttempt().run(activities()['remove-container'], rank);
+    expect(identify(forgotten)).toBeUndefined();
   });
 });
 

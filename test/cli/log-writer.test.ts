@@ -29,6 +29,12 @@ async function written(format: LogFormat, chunks: readonly LogChunk[], isTermina
   return (out.read() as Buffer | null)?.toString('latin1') ?? '';
 }
 
+/** Whatever terminal or CI system runs the tests. */
+function onColorTerminal(): void {
+  for (const name of ['CI', 'FORCE_COLOR', 'NODE_DISABLE_COLORS', 'NO_COLOR']) vi.stubEnv(name, undefined);
+  vi.stubEnv('TERM', 'xterm-256color');
+}
+
 afterEach(() => vi.unstubAllEnvs());
 
 describe('the log of a run, written for people', () => {
@@ -50,9 +56,7 @@ describe('the log of a run, written for people', () => {
   });
 
   it('colours ranks on a terminal only, and never with NO_COLOR', async () => {
-    vi.stubEnv('NO_COLOR', undefined);
-    vi.stubEnv('FORCE_COLOR', undefined);
-    vi.stubEnv('TERM', 'xterm-256color');
+    onColorTerminal();
     const lines = [chunk(0, ['a\n']), chunk(1, ['b\n'])];
     const colored = await written(RANKS, lines, true);
     expect(stripVTControlCharacters(colored)).toBe('[rank 0] a\n[rank 1] b\n');

@@ -17,6 +17,8 @@ const run = promisify(execFile);
 
 export interface TestDockerDaemon {
   readonly docker: Docker;
+  /** Socket of what holds its containers. */
+  readonly containerd: string;
   readonly dataRoot: string;
   /** Ends the one that runs in another way. */
   start(options: { readonly liveRestore: boolean }): Promise<void>;
@@ -43,6 +45,7 @@ export async function aDockerDaemon(megabytes: number): Promise<TestDockerDaemon
 
   return {
     docker,
+    containerd: at('containerd'),
     dataRoot: at('data'),
     async start({ liveRestore }) {
       const keeps = await docker.keepsContainers().catch(() => undefined);
