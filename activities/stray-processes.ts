@@ -5,7 +5,6 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { identify } from '../stack/process-identity.ts';
 
 const LOOK_AGAIN_MS = 50;
 
@@ -30,15 +29,22 @@ export async function killStrayProcesses(containerId: string): Promise<number> {
 
 /** Pids on this machine of what runs in a container, whatever Docker says. */
 export async function processesOf(containerId: string): Promise<number[]> {
-  const names = await readdir('/proc').catch(() => []);
-  const pids = names.map(Number).filter(Number.isInteger);
-  const groups = await Promise.all(pids.map((pid) => controlGroups(pid)));
-  // Of one that has ended, the kernel may keep the exit code for somebody who never asks.
-  return pids.filter((pid, index) => groups[index]?.includes(containerId) && identify(pid) !== undefined);
+  // Where there is no such folder, Docker runs on another machine, as on a Mac.
+  const pids = (await readdir('/proc').catch(() => [])).map(Number).filter(Number.isInteger);
+  const isMember = await Promise.all(
+    pids.map(async (pid) => (await about(pid, 'cgroup')).includes(containerId) && (await isRunning(pid))),
+  );
+  return pids.filter((_, index) => isMember[index]);
 }
 
-async function controlGroups(pid: number): Promise<string> {
-  return await readFile(`/proc/${pid}/cgroup`, 'utf8').catch(() => '');
+/** Of one that has ended, the kernel may keep the exit code for somebody who never asks, but no arguments. */
+async function isRunning(pid: number): Promise<boolean> {
+  return (await about(pid, 'cmdline')) !== '';
+}
+
+/** Empty when it has ended meanwhile. */
+async function about(pid: number, file: 'cgroup' | 'cmdline'): Promise<string> {
+  return await readFile(`/proc/${pid}/${file}`, 'latin1').catch(() => '');
 }
 
 function kill(pid: number, containerId: string): void {

@@ -49,17 +49,20 @@ function checkRank(notes: Notes, { name, order, log, containers, faults }: RankE
     return;
   }
   const mayBeIncomplete = containers.some((container) => faults.some((fault) => mayLose(fault, container)));
-  const garbled = new Set(
-    containers.flatMap(({ seen }) => split(seen).lines.filter((line) => numberOf(name, line) === undefined)),
-  );
+  const seenLines = containers.flatMap((container) => split(container.seen).lines);
+  const printedNumber = (line: string): number | undefined => {
+    const number = numberOf(name, line);
+    return number !== undefined && isLine(program, name, number, line) ? number : undefined;
+  };
+  const garbled = new Set(seenLines.filter((line) => printedNumber(line) === undefined));
   const logged = new Set<number>();
   let previous = 0;
   for (const line of lines) {
     // The log says so itself where Docker has lost something; without a cause it must not. What Docker has made of a
     // torn record is Docker's.
     if (mayBeIncomplete && (line.startsWith(REMARK) || garbled.has(line))) continue;
-    const number = numberOf(name, line);
-    if (number === undefined || !isLine(program, name, number, line)) {
+    const number = printedNumber(line);
+    if (number === undefined) {
       object(`the log has a line that was never printed: ${shown(line)}`);
       continue;
     }
@@ -72,11 +75,7 @@ function checkRank(notes: Notes, { name, order, log, containers, faults }: RankE
   const mayBeCut = !isNatural && lineOf(program, name, previous + 1).startsWith(rest);
   if (rest !== '' && !mayBeCut) object(`the log ends with a piece: ${shown(rest)}`);
 
-  const seen = new Set(
-    containers.flatMap((container) =>
-      split(container.seen).lines.flatMap((line) => numberOf(name, line) ?? []),
-    ),
-  );
+  const seen = new Set(seenLines.flatMap((line) => printedNumber(line) ?? []));
   const lost = [...seen].filter((number) => !logged.has(number));
   if (lost.length > 0) object(`${describe(lost)} lost, which Docker had`);
   if (mayBeIncomplete) return;

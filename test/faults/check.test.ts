@@ -382,6 +382,14 @@ describe('the checker objects', () => {
     expect(objections(day)).toEqual(['lines-once']);
   });
 
+  it('to what is left of a line that was torn, unless Docker has it so', () => {
+    const torn = line(3).slice(0, -2).concat('?\n');
+    const day = withLog(aDay({ faults: [aFault('fill-disk')] }), (text) => text.replace(line(3), torn));
+    expect(objections(day)).toEqual(['lines-once']);
+    const containers = day.containers.map((life) => ({ ...life, seen: life.seen.replace(line(3), torn) }));
+    expect(objections({ ...day, containers })).toEqual([]);
+  });
+
   it('to lines that nobody saw, of a program that came to its end', () => {
     const day = withLog(aDay(), (text) => text.replace(line(5), ''));
     const containers = day.containers.map((life) => ({ ...life, seen: '' }));
