@@ -62,7 +62,7 @@ export class SecretInput {
     if (given !== undefined) return given;
     if (!this.asks) {
       if (otherwise !== undefined) return otherwise;
-      throw this.missing(wanted);
+      throw this.missing(wanted, 'this is no terminal');
     }
     const hint = otherwise === undefined ? '' : ` [${otherwise}]`;
     const answer = (await this.question(`${capital(wanted.words)}${hint}: `, true)).trim() || otherwise;
@@ -103,15 +103,13 @@ export class SecretInput {
     return text;
   }
 
-  missing({ words, flag }: Wanted): CliError {
+  private missing({ words, flag }: Wanted, why = 'this is no terminal, and nothing is piped in'): CliError {
     return new CliError(
       {
         message: this.flags.input
           ? `The ${words} is missing`
           : 'Found missing arguments when using --no-input',
-        why: this.flags.input
-          ? 'nobody can be asked: this is no terminal, and nothing is piped in'
-          : `${flag} is missing`,
+        why: this.flags.input ? `nobody can be asked: ${why}` : `${flag} is missing`,
         fix: `Give ${flag}; see mcli create secret ${this.type} --help`,
       },
       EXIT.usage,

@@ -115,7 +115,7 @@ async function readDocker(
 }
 
 async function readVariable(input: SecretInput, argument: string | undefined): Promise<ReadSecret> {
-  const pair = await input.text(argument, { words: 'name of the variable', flag: 'KEY=VALUE' });
+  const pair = await input.text(argument, { words: 'name of the variable', flag: 'KEY' });
   const [, key = pair, value] = /^([^=]*)=(.*)$/s.exec(pair) ?? [];
   if (!isVariableName(key)) {
     // The value, if there is one, stays out of the message.

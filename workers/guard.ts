@@ -43,26 +43,32 @@ async function guard(directory: string): Promise<void> {
     const lease = readLease(directory);
     if (lease) {
       const age = leaseAgeMs(lease);
-      const { stopAtMs } = fencingTimes(lease.leaseMs);
-      if (age < stopAtMs) told = new Set();
-      else if (age > LEAVE_AFTER_LEASES * lease.leaseMs) return;
-      // Docker is away, and maybe back at the next look.
-      else await fence(lease, told).catch((error: unknown) => console.error(String(error)));
+      if (age < fencingTimes(lease.leaseMs).stopAtMs) told = new Set();
+      else {
+        // Docker is away, and maybe back at the next look.
+        const left = await fence(lease, told).catch((error: unknown) => console.error(String(error)));
+        if (left === 0 && age > LEAVE_AFTER_LEASES * lease.leaseMs) return;
+      }
     }
     await sleep(LOOK_MS);
   }
 }
 
-/** SIGTERM once, and SIGKILL when the lease is nearly over. */
-async function fence(lease: NodeLease, told: Set<string>): Promise<void> {
+/**
+ * SIGTERM once, and SIGKILL when the lease is nearly over.
+ * @returns how many containers ran
+ */
+async function fence(lease: NodeLease, told: Set<string>): Promise<number> {
   const docker = createDocker(lease.dockerHost);
   const kill = leaseAgeMs(lease) >= fencingTimes(lease.leaseMs).killAtMs;
+  let running = 0;
   for (const name of await containers(docker, lease)) {
     const state = await docker.inspect(name);
     if (state?.status !== 'running') {
       if (state) await killStrayProcesses(state.id).catch((error: unknown) => console.error(String(error)));
       continue;
     }
+    running += 1;
     if (!kill && told.has(name)) continue;
     console.error(
       `${name}: ${kill ? 'SIGKILL' : 'SIGTERM'}, since the control plane has not heard of this node for ` +
@@ -71,6 +77,7 @@ async function fence(lease: NodeLease, told: Set<string>): Promise<void> {
     await docker.kill(name, kill ? 'SIGKILL' : 'SIGTERM');
     told.add(name);
   }
+  return running;
 }
 
 async function containers(docker: Docker, { place }: NodeLease): Promise<string[]> {

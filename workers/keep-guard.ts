@@ -7,6 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const RESTART_MS = 1_000;
+/** For one that has left by itself, since the node has been cut off for so long that nothing is left to guard. */
+const RETURN_MS = 5_000;
 
 /** The guard outlives this process, whose death is what it is for. Runs until `signal`. */
 export async function keepGuard(stateDirectory: string, signal: AbortSignal): Promise<void> {
@@ -20,8 +22,9 @@ export async function keepGuard(stateDirectory: string, signal: AbortSignal): Pr
       });
       guard.unref();
       // A process that can't be started is an error event, and tried again.
-      await once(guard, 'exit', { signal }).catch(() => undefined);
-      await sleep(RESTART_MS, undefined, { signal }).catch(() => undefined);
+      const [code] = await once(guard, 'exit', { signal }).catch(() => [undefined]);
+      const pauseMs = code === 0 ? RETURN_MS : RESTART_MS;
+      await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
     }
   } finally {
     if (log !== undefined) closeSync(log);

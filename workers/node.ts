@@ -116,6 +116,9 @@ async function serveNode(config: NodeConfig): Promise<void> {
       settings.inventory.gpus > 0 && { gpus: { monitor: gpus, offered: settings.inventory.gpus } }),
   });
   const lease = createLease(config, controlPlane);
+  const closing = new AbortController();
+  // Before anything is waited for: a predecessor may have died together with its guard while the node is cut off.
+  if (config.leaseMs !== null) void keepGuard(config.stateDirectory, closing.signal);
   const connecting = Promise.withResolvers<Client>();
   const service = createNodeService({
     temporal: () => connecting.promise,
@@ -194,8 +197,6 @@ async function serveNode(config: NodeConfig): Promise<void> {
     maxHeartbeatThrottleInterval: '1s',
     shutdownForceTime: '10s',
   });
-  const closing = new AbortController();
-  if (config.leaseMs !== null) void keepGuard(config.stateDirectory, closing.signal);
   void keepRegistered(
     { config, inventory: settings.inventory, client, service, lease, orphans },
     closing.signal,

@@ -117,6 +117,7 @@ describe('a bad value is refused, and not repeated in the message', () => {
   const huge = 'x'.repeat(524_289);
   it.each<[string, SecretWord, Given, string, string | RegExp, number]>([
     ['none', 'env', { argument: 'K' }, 'The value of K is missing', /nothing is piped in/, 2],
+    ['no name', 'env', { stdin: 'v' }, 'The name of the variable is missing', /this is no terminal$/, 2],
     [
       'none with --no-input',
       'docker',
