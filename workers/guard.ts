@@ -21,11 +21,6 @@ const LOOK_MS = 1_000;
 /** After this without an agent nothing is left to guard. */
 const LEAVE_AFTER_LEASES = 2;
 
-const [stateDirectory] = process.argv.slice(2);
-if (stateDirectory === undefined) throw new Error('usage: guard.js STATE-DIRECTORY');
-takeOver(path.join(stateDirectory, 'guard.json'));
-await guard(stateDirectory);
-
 /** The newest guard stays: it is of the newest build. On a full disk two stay, which does no harm; none would. */
 function takeOver(file: string): void {
   try {
@@ -38,15 +33,15 @@ function takeOver(file: string): void {
 }
 
 async function guard(directory: string): Promise<void> {
-  let told = new Set<string>();
+  let fence = new Fence();
   for (;;) {
     const lease = readLease(directory);
     if (lease) {
       const age = leaseAgeMs(lease);
-      if (age < fencingTimes(lease.leaseMs).stopAtMs) told = new Set();
+      if (age < fencingTimes(lease.leaseMs).stopAtMs) fence = new Fence();
       else {
         // Docker is away, and maybe back at the next look.
-        const left = await fence(lease, told).catch((error: unknown) => console.error(String(error)));
+        const left = await fence.look(lease).catch((error: unknown) => console.error(String(error)));
         if (left === 0 && age > LEAVE_AFTER_LEASES * lease.leaseMs) return;
       }
     }
@@ -54,30 +49,52 @@ async function guard(directory: string): Promise<void> {
   }
 }
 
-/**
- * SIGTERM once, and SIGKILL when the lease is nearly over.
- * @returns how many containers ran
- */
-async function fence(lease: NodeLease, told: Set<string>): Promise<number> {
-  const docker = createDocker(lease.dockerHost);
-  const kill = leaseAgeMs(lease) >= fencingTimes(lease.leaseMs).killAtMs;
-  let running = 0;
-  for (const name of await containers(docker, lease)) {
-    const state = await docker.inspect(name);
-    if (state?.status !== 'running') {
-      if (state) await killStrayProcesses(state.id).catch((error: unknown) => console.error(String(error)));
-      continue;
+/** What is done about the containers of a lease that ends: SIGTERM once, and SIGKILL when it is nearly over. */
+class Fence {
+  readonly #told = new Set<string>();
+  readonly #isDown = new Set<string>();
+  readonly #underWay = new Set<string>();
+  /** What was said last of each: a container that resists does so every second. */
+  readonly #said = new Map<string, string>();
+
+  /**
+   * Waits for none of them: one that Docker can't end, or does not answer for, must not keep the others.
+   * @returns how many are not known to be down
+   */
+  async look(lease: NodeLease): Promise<number> {
+    const docker = createDocker(lease.dockerHost);
+    const names = await containers(docker, lease);
+    for (const name of names) {
+      if (this.#underWay.has(name)) continue;
+      this.#underWay.add(name);
+      void this.#end(docker, name, lease)
+        .catch((error: unknown) => this.#say(name, String(error)))
+        .finally(() => this.#underWay.delete(name));
     }
-    running += 1;
-    if (!kill && told.has(name)) continue;
-    console.error(
-      `${name}: ${kill ? 'SIGKILL' : 'SIGTERM'}, since the control plane has not heard of this node for ` +
-        `${Math.round(leaseAgeMs(lease) / 1000)} s of its lease of ${lease.leaseMs / 1000} s`,
-    );
-    await docker.kill(name, kill ? 'SIGKILL' : 'SIGTERM');
-    told.add(name);
+    return names.filter((name) => !this.#isDown.has(name)).length;
   }
-  return running;
+
+  async #end(docker: Docker, name: string, lease: NodeLease): Promise<void> {
+    const state = await docker.inspect(name);
+    if (state?.status === 'running') {
+      this.#isDown.delete(name);
+      const kills = leaseAgeMs(lease) >= fencingTimes(lease.leaseMs).killAtMs;
+      if (!kills && this.#told.has(name)) return;
+      const signal = kills ? 'SIGKILL' : 'SIGTERM';
+      this.#say(name, `${signal}, since the lease of ${lease.leaseMs / 1000} s is nearly over`);
+      await docker.kill(name, signal);
+      this.#told.add(name);
+      return;
+    }
+    const strays = state ? await killStrayProcesses(state.id) : 0;
+    if (strays === 0) this.#isDown.add(name);
+  }
+
+  #say(name: string, text: string): void {
+    if (this.#said.get(name) === text) return;
+    this.#said.set(name, text);
+    console.error(`${name}: ${text}`);
+  }
 }
 
 async function containers(docker: Docker, { place }: NodeLease): Promise<string[]> {
@@ -88,3 +105,8 @@ async function containers(docker: Docker, { place }: NodeLease): Promise<string[
   });
   return found.map(containerNameOf);
 }
+
+const [stateDirectory] = process.argv.slice(2);
+if (stateDirectory === undefined) throw new Error('usage: guard.js STATE-DIRECTORY');
+takeOver(path.join(stateDirectory, 'guard.json'));
+await guard(stateDirectory);

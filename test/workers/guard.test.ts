@@ -8,6 +8,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { containerConfig } from '../../activities/container-config.ts';
 import type { RankExecution } from '../../activities/contract.ts';
+import { processesOf } from '../../activities/stray-processes.ts';
 import { containerName } from '../../core/naming.ts';
 import { fencingTimes, leaseWriter, monotonicMs } from '../../workers/node-lease.ts';
 import { aRank, containerOf, docker, eventually, SETTINGS } from '../support/docker.ts';
@@ -46,6 +47,26 @@ describe('the guard of a node', () => {
     expect((await containerOf(stubborn))?.exitCode).toBe(137);
   });
 
+  it('ends the others while one resists', async () => {
+    const resisting = await aContainer('sleep 600');
+    const stubborn = await aContainer("trap '' TERM; while :; do sleep 1; done");
+    const { id = '' } = (await containerOf(resisting)) ?? {};
+    // Docker waits for the process that holds the container, whenever it is to signal it.
+    const holder = await parentOf((await processesOf(id))[0]);
+    process.kill(holder, 'SIGSTOP');
+    try {
+      startGuard(LEASE_MS);
+      await eventually(
+        () => containerOf(stubborn),
+        (found) => found?.status === 'exited',
+      );
+      // Docker does not answer for it now.
+      expect(await processesOf(id)).not.toEqual([]);
+    } finally {
+      process.kill(holder, 'SIGCONT');
+    }
+  });
+
   it('leaves alone what a lease covers, and what belongs to another node', async () => {
     const mine = await aContainer('sleep 600');
     const theirs = await aContainer('sleep 600', 'another-node');
@@ -79,6 +100,11 @@ describe('the guard of a node', () => {
     }
   });
 });
+
+async function parentOf(pid: number | undefined): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  return Number(/^PPid:\s+(\d+)/m.exec(status)?.[1]);
+}
 
 function startGuard(leaseMs: number, node = 'test-node'): ChildProcess {
   const directory = path.join(state, node);
