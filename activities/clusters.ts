@@ -16,6 +16,8 @@ import { signalCluster } from './signal-cluster.ts';
 
 /** Runs told at once: more do not make the server faster, and fill its queues. */
 const CONCURRENCY = 20;
+/** After the end of a terminated run; twice what its nodes need, also by a clock that is some seconds off. */
+const CLEARED_UP_MS = 90_000;
 
 export function createClusterActivities({ temporal }: { readonly temporal: Client }): ClusterActivities {
   return {
@@ -37,7 +39,7 @@ export function createClusterActivities({ temporal }: { readonly temporal: Clien
     },
 
     async 'find-ended-runs'({ runs }) {
-      const ended = await mapLimited(runs, async (run) => ((await isOpen(temporal, run)) ? [] : [run]));
+      const ended = await mapLimited(runs, async (run) => ((await hasLetGo(temporal, run)) ? [run] : []));
       return ended.flat();
     },
 
@@ -94,12 +96,16 @@ async function idsOf(temporal: Client, query: string): Promise<string[]> {
   return ids;
 }
 
-async function isOpen(temporal: Client, run: string): Promise<boolean> {
+/**
+ * True when a run has ended for so long that its nodes have ended its containers, too. They are told by nobody: they
+ * find them (10 s), and give them the usual grace (30 s).
+ */
+async function hasLetGo(temporal: Client, run: string): Promise<boolean> {
   try {
-    const { status } = await temporal.workflow.getHandle(run).describe();
-    return status.name === 'RUNNING';
+    const { closeTime } = await temporal.workflow.getHandle(run).describe();
+    return closeTime !== undefined && Date.now() - closeTime.getTime() > CLEARED_UP_MS;
   } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return false;
+    if (error instanceof WorkflowNotFoundError) return true;
     throw error;
   }
 }

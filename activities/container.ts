@@ -9,10 +9,10 @@ import { CancelledFailure, Context } from '@temporalio/activity';
 import { exitFailure } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
 import { containerName } from '../core/naming.ts';
-import type { RankRef } from '../core/naming.ts';
 import type { RankHeartbeat } from '../core/rank-report.ts';
 import { runFailure, stopRequested, whileAttached, whileDockerIsAway } from './attached.ts';
 import { awaitExit } from './await-exit.ts';
+import type { CleanUp } from './clean-up.ts';
 import { commandFiles, containerConfig, integrationFiles, NO_ADDITIONS } from './container-config.ts';
 import type { ContainerAdditions, NodeSettings } from './container-config.ts';
 import { END_PATH, ENTRY_PATH, readEnd } from './container-entry.ts';
@@ -36,8 +36,8 @@ interface Dependencies {
   readonly additionsFor?: (input: RankExecution) => Promise<ContainerAdditions>;
   /** Resolves when the node may run what it is asked to run: its lease is not about to end. */
   readonly mayStart?: (signal: AbortSignal) => Promise<void>;
-  /** Called when the container is gone, perhaps more than once. */
-  readonly released?: (ref: RankRef) => Promise<void>;
+  /** Called when the container is gone. Must not fail. */
+  readonly cleanUp?: CleanUp;
 }
 
 type ContainerActivities = Pick<
@@ -52,7 +52,7 @@ export function createContainerActivities({
   watch,
   additionsFor = async () => NO_ADDITIONS,
   mayStart = async () => undefined,
-  released = async () => undefined,
+  cleanUp = async () => undefined,
 }: Dependencies): ContainerActivities {
   // Learned from the first container that could not start with them.
   let raiseLimits = true;
@@ -109,7 +109,7 @@ export function createContainerActivities({
         const stop = await stopContainer(docker, name, input.graceMs);
         await abortable(signal, logs.close(input, 'removed'));
         await whileDockerIsAway(signal, () => docker.remove(name));
-        await released(input);
+        await cleanUp(input);
         ordered.delete(name);
         return stop;
       }),

@@ -15,6 +15,7 @@ import { clusterWorkflowId, containerName, containerNameOf, LABELS } from '../co
 import { DEFAULT_GRACE_MS } from '../core/run.ts';
 import type { SearchAttributeName } from '../core/search-attributes.ts';
 import { releaseCapacitySignal } from '../workflows/messages.ts';
+import type { CleanUp } from './clean-up.ts';
 import type { ContainerLogs } from './container-logs.ts';
 import type { Docker } from './docker.ts';
 import { stopContainer } from './stop-container.ts';
@@ -22,15 +23,15 @@ import { stopContainer } from './stop-container.ts';
 interface Dependencies {
   readonly docker: Docker;
   readonly logs: Pick<ContainerLogs, 'close'>;
-  /** Called when a container is gone. */
-  readonly released: (ref: RankRef) => Promise<void>;
+  /** Called when a container is gone. Must not fail. */
+  readonly cleanUp: CleanUp;
   readonly temporal: Client;
   /** Whose containers may be cleared up. */
   readonly place: { readonly controlPlane: string; readonly cluster: string; readonly node: string };
 }
 
 export interface OrphanKeeper {
-  /** Resolves when a look has found no orphan that runs, or has stopped all that it found. */
+  /** Resolves when a look has found no orphan that runs, or has stopped all that it found. @throws when one resists */
   settle(): Promise<void>;
   /** Looks at once, every 10 s, and whenever an activity of a run ends that is gone. Ends with `signal`. */
   watch(signal: AbortSignal): Promise<void>;
@@ -46,7 +47,7 @@ const RESUMPTION = defineSearchAttributeKey(
   SearchAttributeType.INT,
 );
 
-export function createOrphanKeeper({ docker, logs, released, temporal, place }: Dependencies): OrphanKeeper {
+export function createOrphanKeeper({ docker, logs, cleanUp, temporal, place }: Dependencies): OrphanKeeper {
   /** Containers with the number of activities that hold them: a retry may overlap its predecessor. */
   const held = new Map<string, number>();
   /** A slow end must not keep the next look from the others. */
@@ -59,7 +60,7 @@ export function createOrphanKeeper({ docker, logs, released, temporal, place }: 
     async settle() {
       await look();
       // What is left of them is not waited for: the log server may be away.
-      await Promise.allSettled(stops.values());
+      await Promise.all(stops.values());
     },
 
     async watch(signal) {
@@ -113,10 +114,10 @@ export function createOrphanKeeper({ docker, logs, released, temporal, place }: 
 
   async function isOrphan({ run, resumption }: OwnedContainer): Promise<boolean> {
     try {
-      const { status, typedSearchAttributes } = await bounded(() =>
+      const { closeTime, typedSearchAttributes } = await bounded(() =>
         temporal.workflow.getHandle(run).describe(),
       );
-      return status.name !== 'RUNNING' || (typedSearchAttributes.get(RESUMPTION) ?? 0) > resumption;
+      return closeTime !== undefined || (typedSearchAttributes.get(RESUMPTION) ?? 0) > resumption;
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return true;
       throw error;
@@ -131,7 +132,7 @@ export function createOrphanKeeper({ docker, logs, released, temporal, place }: 
     const { endedBy } = await stop.finally(() => stops.delete(name));
     await logs.close(container, 'orphaned');
     await docker.remove(name);
-    await released(container);
+    await cleanUp(container);
     console.error(`Cleared up ${name}, whose run is gone or has moved on (${endedBy}).`);
     // Other nodes may still hold GPUs of a gang. Its lease, and one whose release does not arrive, is left to the
     // sweep of the cluster.

@@ -18,6 +18,7 @@ import {
   Worker,
 } from '@temporalio/worker';
 import { reportAbandoned } from '../activities/abandoned-runs.ts';
+import { cleanUpAll } from '../activities/clean-up.ts';
 import { joinAdditions } from '../activities/container-config.ts';
 import type { NodeSettings } from '../activities/container-config.ts';
 import { createContainerLogs } from '../activities/container-logs.ts';
@@ -52,7 +53,6 @@ import {
   nodeWorkflowId,
   WORKFLOW_TYPES,
 } from '../core/naming.ts';
-import type { RankRef } from '../core/naming.ts';
 import { announceReady, watchParent } from '../stack/parent-watch.ts';
 import { registerNodeSignal } from '../workflows/messages.ts';
 import { keepGuard } from './keep-guard.ts';
@@ -140,11 +140,11 @@ async function serveNode(config: NodeConfig): Promise<void> {
     secretsOf: (ref) => secrets.maskedFor(ref),
     maxBytes: config.logLimitBytes,
   });
-  const released = async (ref: RankRef): Promise<void> => {
-    await images.released(ref);
-    await progress.remove(ref);
-    await secrets.released(ref);
-  };
+  const cleanUp = cleanUpAll([
+    (ref) => images.released(ref),
+    (ref) => progress.remove(ref),
+    (ref) => secrets.released(ref),
+  ]);
   const runDetails = async (run: string) => await readRun(await connecting.promise, run);
   const activities = {
     ...service.activities,
@@ -163,7 +163,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
       additionsFor: async (input) =>
         joinAdditions(await secrets.additionsFor(input), await progress.additions(input)),
       mayStart: (signal) => lease.untilFresh(signal),
-      released,
+      cleanUp,
     }),
     ...createContainerTracker({ docker, runDetails }),
     ...createTrackerActivities({ runDetails, variablesOf }),
@@ -175,8 +175,8 @@ async function serveNode(config: NodeConfig): Promise<void> {
   const orphans = createOrphanKeeper({
     docker,
     logs,
-    released: async (ref) => {
-      await released(ref);
+    cleanUp: async (ref) => {
+      await cleanUp(ref);
       // Ranks of a gang would all say the same. Not awaited: its capacity is about to be given back.
       if (ref.rank === 0) void reportAbandoned(client, { run: ref.run, cluster, node });
     },
@@ -317,8 +317,8 @@ async function keepRegistered(registration: Registration, signal: AbortSignal): 
   let waitMs = REGISTER_AGAIN_MS;
   while (!signal.aborted) {
     if (!service.inService()) {
+      if (lease.mayBeLost()) await patiently('the end of what went on elsewhere', () => orphans.settle());
       await patiently('Temporal', async () => {
-        if (lease.mayBeLost()) await orphans.settle();
         await client.withDeadline(Date.now() + REQUEST_TIMEOUT_MS, () =>
           client.workflow.signalWithStart(WORKFLOW_TYPES.node, {
             workflowId: nodeWorkflowId(cluster, node),

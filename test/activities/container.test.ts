@@ -145,7 +145,7 @@ describe('the command', () => {
             environment: { ADDED: 'yes', MINE: 'platform' },
           };
         },
-        released: async ({ run }) => void released.push(run),
+        cleanUp: async ({ run }) => void released.push(run),
       },
     );
     const rank = tracked(

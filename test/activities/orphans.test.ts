@@ -4,10 +4,12 @@ import { Client, Connection } from '@temporalio/client';
 import { defineSearchAttributeKey } from '@temporalio/common';
 import type { MockActivityEnvironment, TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createClusterActivities } from '../../activities/clusters.ts';
 import { commandFiles, containerConfig } from '../../activities/container-config.ts';
 import type { RankExecution } from '../../activities/contract.ts';
+import type { Docker } from '../../activities/docker.ts';
+import { DockerError } from '../../activities/docker.ts';
 import { createOrphanKeeper } from '../../activities/orphans.ts';
 import { emptyCluster } from '../../core/cluster-state.ts';
 import { CLUSTER_QUEUE, clusterWorkflowId, containerName, WORKFLOW_TYPES } from '../../core/naming.ts';
@@ -52,6 +54,7 @@ beforeAll(async () => {
   running = worker.run();
 });
 afterEach(async () => {
+  vi.useRealTimers();
   for (const watch of watches.splice(0)) watch.abort();
   await Promise.all(ranks.splice(0).map((rank) => docker.remove(containerName(rank))));
 });
@@ -116,6 +119,16 @@ describe('an agent', () => {
     await eventually(() => containerOf(held), isGone, 6_000);
   });
 
+  it('does not count as cleared up while a container resists', async () => {
+    const rank = await aRunningRank();
+    await terminate(rank);
+    const refuse = () =>
+      Promise.reject(new DockerError('tried to kill container, but did not receive an exit event', 500));
+    await expect(anAgentOf(rank, temporal.client, { kill: refuse }).settle()).rejects.toThrow('exit event');
+    await anAgentOf(rank).settle();
+    expect((await containerOf(rank))?.status).not.toBe('running');
+  });
+
   it('touches nothing while Temporal is away', async () => {
     const rank = await aRunningRank();
     await terminate(rank);
@@ -133,6 +146,21 @@ describe('an agent', () => {
     await agent.hold(rank, attempt, Promise.resolve());
     await looked(2);
     expect((await containerOf(rank))?.status).toBe('running');
+  });
+});
+
+describe('a cluster', () => {
+  it('frees what a terminated run holds only when its nodes had the time to clear up', async () => {
+    const { run } = await aRunningRank();
+    const activities = createClusterActivities({ temporal: temporal.client });
+    const endedRuns = () => anAttempt().run(activities['find-ended-runs'], { runs: [run] });
+    const known = temporal.client.workflow.getHandle(run);
+    expect(await endedRuns()).toEqual([]);
+    await known.terminate('by hand');
+    const { closeTime } = await known.describe();
+    expect(await endedRuns()).toEqual([]);
+    vi.setSystemTime((closeTime?.getTime() ?? 0) + 100_000);
+    expect(await endedRuns()).toEqual([run]);
   });
 });
 
@@ -208,7 +236,11 @@ async function eventsOf(run: string): Promise<string[]> {
 }
 
 /** The part of the agent of a rank's node that clears up. */
-function anAgentOf({ cluster, node }: RankExecution, client: Client = temporal.client) {
+function anAgentOf(
+  { cluster, node }: RankExecution,
+  client: Client = temporal.client,
+  faults: Partial<Docker> = {},
+) {
   const stop = new AbortController();
   watches.push(stop);
   let looks = 0;
@@ -219,9 +251,10 @@ function anAgentOf({ cluster, node }: RankExecution, client: Client = temporal.c
         looks += 1;
         return docker.list(labels);
       },
+      ...faults,
     },
     logs: aLogShipper(Promise.resolve(connection)),
-    released: () => Promise.resolve(),
+    cleanUp: () => Promise.resolve(),
     temporal: client,
     place: { controlPlane: SETTINGS.controlPlane, cluster, node },
   });
@@ -229,6 +262,7 @@ function anAgentOf({ cluster, node }: RankExecution, client: Client = temporal.c
     /** Runs an activity of a rank. */
     hold: (rank: RankExecution, { context }: MockActivityEnvironment, end: Promise<void>) =>
       keeper.interceptors(context).inbound?.execute?.({ args: [rank], headers: {} }, () => end),
+    settle: () => keeper.settle(),
     watch: () => void keeper.watch(stop.signal),
     looks: () => looks,
   };

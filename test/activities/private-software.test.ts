@@ -73,7 +73,7 @@ async function carryOut(
     {
       logs: aLogShipper(Promise.resolve(connection), { secretsOf: (ref) => runSecrets.maskedFor(ref) }),
       additionsFor: async (input) => joinAdditions(await runSecrets.additionsFor(input), additions),
-      released: (ref) => runSecrets.released(ref),
+      cleanUp: (ref) => runSecrets.released(ref),
     },
   );
   let failure: RunFailure | undefined;

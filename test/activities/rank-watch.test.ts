@@ -40,7 +40,7 @@ function anAgent() {
     settings: { ...SETTINGS, inventory },
     watch: createRankWatch({ docker, progress, gpus: GPUS }),
     additionsFor: (input) => progress.additions(input),
-    released: (ref) => progress.remove(ref),
+    cleanUp: (ref) => progress.remove(ref),
   });
 }
 

@@ -69,7 +69,7 @@ async function anAgent(roots: readonly string[] = [root]) {
     logs,
     settings: SETTINGS,
     additionsFor: (input) => secrets.additionsFor(input),
-    released: (ref) => secrets.released(ref),
+    cleanUp: (ref) => secrets.released(ref),
   });
   return { activities, secrets, runtime };
 }
