@@ -3,6 +3,7 @@
  * bounded in time unless it follows something; errors carry the daemon's own words.
  */
 import { dirname } from 'node:path';
+import { pipeline } from 'node:stream';
 import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import Dockerode from 'dockerode';
@@ -88,7 +89,7 @@ export interface Docker {
   /** @returns false when a container of this name is there already. */
   create(config: ContainerConfig): Promise<boolean>;
   putFiles(name: string, files: readonly ContainerFile[]): Promise<void>;
-  /** The text of a file in the container, which need not run. */
+  /** The text of a file in the container, which need not run; undefined when none is there that we could have put. */
   readFile(name: string, path: string): Promise<string | undefined>;
   fileExists(name: string, path: string): Promise<boolean>;
   start(name: string): Promise<void>;
@@ -134,6 +135,8 @@ export class DockerError extends Error {
 
 /** Creating, starting and killing take well under a second; a daemon that needs this long is stuck. */
 const REQUEST_TIMEOUT_MS = 60_000;
+/** Far more than any file of ours. */
+const MAX_FILE_BYTES = 1_048_576;
 
 /** @param host as in DOCKER_HOST; the local socket when absent. */
 export function createDocker(host?: string): Docker {
@@ -205,10 +208,10 @@ export function createDocker(host?: string): Docker {
     },
 
     async readFile(name, path) {
-      const archive = await absentAsUndefined((limit) =>
-        dockerode.getContainer(name).getArchive({ path, ...limit }),
-      );
-      return archive && (await firstFile(archive as Readable));
+      return await absentAsUndefined(async (limit) => {
+        const archive = await dockerode.getContainer(name).getArchive({ path, ...limit });
+        return await firstFile(archive as Readable);
+      });
     },
 
     async fileExists(name, path) {
@@ -440,12 +443,16 @@ async function* jsonLines(stream: Readable, signal: AbortSignal): AsyncIterable<
   signal.throwIfAborted();
 }
 
+/** What a program has put in the place of a file of ours may be of any kind, and have any size. */
 async function firstFile(archive: Readable): Promise<string | undefined> {
-  const files = archive.pipe(extract());
+  const files = extract();
+  // Ends the one when the other ends or breaks.
+  pipeline(archive, files, () => undefined);
   for await (const entry of files) {
+    const { type, size = 0 } = entry.header;
+    if (type !== 'file' || size > MAX_FILE_BYTES) return undefined;
     const chunks: Buffer[] = [];
     for await (const chunk of entry) chunks.push(chunk as Buffer);
-    archive.destroy();
     return Buffer.concat(chunks).toString('utf8');
   }
   return undefined;

@@ -185,6 +185,9 @@ describe('an end', () => {
     ["trap 'kill 0' EXIT; sleep 30 & exit 0", 143],
     ["trap 'echo bye; exit 4' EXIT; false", 4],
     ['(sleep 0.3; kill -CONT $$) & kill -STOP $$; exit 6', 6],
+    ['rm /.mcli-end && mkdir /.mcli-end; exit 8', 8],
+    // Docker sends its zeros, too.
+    ['truncate -s 1T /.mcli-end; exit 3', 3],
   ])('is the own of the program that does %s', async (command, exitCode) => {
     expect(await execute(tracked(command))).toMatchObject({ exitCode, end: 'itself' });
   });
