@@ -43,7 +43,7 @@ export function createClusterActivities({ temporal }: { readonly temporal: Clien
       return ended.flat();
     },
 
-    async recall({ cluster }) {
+    async recall({ cluster, nextFence }) {
       const open = `ExecutionStatus = 'Running'`;
       const runs = await idsOf(
         temporal,
@@ -54,8 +54,12 @@ export function createClusterActivities({ temporal }: { readonly temporal: Clien
         `WorkflowType = '${WORKFLOW_TYPES.node}' AND WorkflowId STARTS_WITH '${nodeWorkflowId(cluster, '')}' AND ${open}`,
       );
       await mapLimited([...nodes, ...runs], async (id) => {
-        const signal = nodes.includes(id) ? announceNodeSignal : clusterRestartedSignal;
-        await unlessGone(temporal.workflow.getHandle(id).signal(signal));
+        const handle = temporal.workflow.getHandle(id);
+        await unlessGone(
+          nodes.includes(id)
+            ? handle.signal(announceNodeSignal)
+            : handle.signal(clusterRestartedSignal, nextFence),
+        );
       });
       return runs.length;
     },

@@ -148,7 +148,7 @@ export interface ClusterActivities {
   /** Of the runs named, those that have ended without giving their capacity back. */
   'find-ended-runs'(input: { readonly runs: readonly string[] }): Promise<readonly string[]>;
   /** Asks nodes and runs of a cluster that has lost its memory to tell it again; answers with how many runs. */
-  recall(input: { readonly cluster: string }): Promise<number>;
+  recall(input: { readonly cluster: string; readonly nextFence?: number }): Promise<number>;
   /** Tells the cluster that a node is there or is lost; the first node of a cluster starts its workflow. */
   'report-node'(input: { readonly cluster: string; readonly report: NodeReport }): Promise<void>;
 }

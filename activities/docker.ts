@@ -449,7 +449,7 @@ async function firstFile(archive: Readable): Promise<string | undefined> {
   // Ends the one when the other ends or breaks.
   pipeline(archive, files, () => undefined);
   for await (const entry of files) {
-    const { type, size = 0 } = entry.header;
+    const { type, size } = entry.header;
     if (type !== 'file' || size > MAX_FILE_BYTES) return undefined;
     const chunks: Buffer[] = [];
     for await (const chunk of entry) chunks.push(chunk as Buffer);

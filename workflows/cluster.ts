@@ -51,9 +51,11 @@ export async function cluster(initial: PackedCluster): Promise<void> {
   const mustContinue = (): boolean =>
     workflowInfo().continueAsNewSuggested || workflowInfo().historyLength > MAX_HISTORY_EVENTS;
 
-  if (initial.fresh && (await activities.recall({ cluster: initial.cluster })) > 0) {
+  if (initial.fresh) {
+    const { cluster: name, nextFence } = initial;
+    const runs = await activities.recall({ cluster: name, nextFence });
     // What is held must be known before anything is given out.
-    await sleep(RECALL_MS, { summary: 'Waiting for nodes and runs to tell what they hold' });
+    if (runs > 0) await sleep(RECALL_MS, { summary: 'Waiting for nodes and runs to tell what they hold' });
   }
   // The first task after a restart of the worker may have an older time than its replay (seen with local activities in
   // SDK 1.24): what is done next must follow from what has happened, and never from the clock.

@@ -21,8 +21,8 @@ import { containerReports, nodeActivities, removals, stopOrders, trackerOpenings
 
 /** The answer to a stop is on its way when the container is gone. */
 const ANSWER_MS = 1_000;
-/** A Docker daemon that refuses is asked again this often. */
-const REMOVE_AGAIN_MS = 10_000;
+/** A Docker daemon that refuses is asked again ever more rarely: it may do so for days, and a history has its limits. */
+const REMOVE_AGAIN_MS = { first: 10_000, most: 300_000 };
 
 /** Thrown when at least one rank failed; carries the failure that stands for all. */
 class GangFailed extends Error {
@@ -183,7 +183,7 @@ async function untilGone(rank: RankExecution, interruptions: Interruptions): Pro
 }
 
 async function remove(rank: RankExecution): Promise<void> {
-  for (;;) {
+  for (let pauseMs = REMOVE_AGAIN_MS.first; ; pauseMs = Math.min(2 * pauseMs, REMOVE_AGAIN_MS.most)) {
     try {
       await removals(rank, `Rank ${rank.rank} on ${rank.node}: remove the container`)['remove-container'](
         orderFor(rank),
@@ -193,7 +193,7 @@ async function remove(rank: RankExecution): Promise<void> {
       // The node may not have answered because its lease is over.
       if (isCancellation(error)) return;
       // As long as the container may live, its GPUs are not free.
-      await sleep(REMOVE_AGAIN_MS, { summary: 'The container could not be removed' });
+      await sleep(pauseMs, { summary: 'The container could not be removed' });
     }
   }
 }

@@ -40,8 +40,11 @@ export interface SchedulingChange {
 /** An update, because the user waits for the answer: what is in force now. */
 export const schedulingUpdate = defineUpdate<SchedulingRequest, [SchedulingChange]>('change-scheduling');
 
-/** The cluster was started anew and knows nothing: tell it again what this run wants or holds. */
-export const clusterRestartedSignal = defineSignal<[]>('cluster-restarted');
+/**
+ * The cluster was started anew and knows nothing: tell it again what this run wants or holds. All that it gives out from
+ * now on has at least this fencing number.
+ */
+export const clusterRestartedSignal = defineSignal<[firstFence?: number]>('cluster-restarted');
 
 export interface GrantedLease {
   readonly lease: Lease;

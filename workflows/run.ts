@@ -71,7 +71,7 @@ export async function run(input: RunInput): Promise<RunOutcome | Construction> {
     await condition(() => live !== undefined);
     return await (live as LiveRun).changeScheduling(change);
   });
-  setHandler(clusterRestartedSignal, async () => live?.askAgain());
+  setHandler(clusterRestartedSignal, async (firstFence) => live?.clusterRestarted(firstFence));
 
   return await CancellationScope.nonCancellable(async () => {
     const answer = await constructRun(input);
@@ -84,6 +84,11 @@ export async function run(input: RunInput): Promise<RunOutcome | Construction> {
     await condition(allHandlersFinished);
     return finish(outcome);
   });
+}
+
+/** What handlers start is of the workflow's own scope, which ends when it is cancelled in Temporal; the run goes on. */
+function outlivingCancellation(work: () => Promise<void>): Promise<void> {
+  return patched('handlers-outlive-cancellation') ? CancellationScope.nonCancellable(work) : work();
 }
 
 async function constructRun({ spec }: RunInput): Promise<Construction> {
@@ -109,6 +114,8 @@ class LiveRun {
   private readonly resources: ResourceRequest;
   private readonly interruptions: Interruptions;
   private readonly grants: GrantedLease[];
+  /** Grants with lower fencing numbers are of an earlier life of the cluster, and came late. */
+  private firstFence = 0;
   private resumption = 0;
   private startedAt: Date | undefined;
   private lease: Lease | undefined;
@@ -141,7 +148,10 @@ class LiveRun {
     this.scheduling = input.spec.scheduling;
     interruptions.onInterrupt = (cause) => {
       if (this.lease) this.terminate(cause);
-      if (this.gang && patched('stop-container')) this.stops.give(this.gang);
+      if (this.gang && patched('stop-container')) {
+        const { stops, gang } = this;
+        void outlivingCancellation(async () => stops.give(gang));
+      }
     };
   }
 
@@ -156,12 +166,31 @@ class LiveRun {
   async askAgain(): Promise<void> {
     if (!this.registered) return;
     const { cluster } = this.resources;
-    this.asking = controlActivities(`Tell ${cluster} again`)['wait-for-capacity']({
-      cluster,
-      request: this.capacityRequest(),
-      ...(this.lease ? { held: this.lease } : {}),
-    });
+    const held = this.held();
+    this.asking = outlivingCancellation(() =>
+      controlActivities(`Tell ${cluster} again`)['wait-for-capacity']({
+        cluster,
+        request: this.capacityRequest(),
+        ...(held ? { held } : {}),
+      }),
+    );
     await this.asking;
+  }
+
+  /** The cluster knows nothing any more. What this run does not hold yet will be given to others. */
+  async clusterRestarted(firstFence = 0): Promise<void> {
+    if (!this.held()) this.firstFence = firstFence;
+    await this.askAgain();
+  }
+
+  private held(): Lease | undefined {
+    return this.lease ?? this.granted()?.lease;
+  }
+
+  private granted(): GrantedLease | undefined {
+    return this.grants.find(
+      ({ lease }) => lease.request.resumption === this.resumption && lease.fence >= this.firstFence,
+    );
   }
 
   async live(): Promise<RunOutcome> {
@@ -262,10 +291,8 @@ class LiveRun {
       cluster,
       request: this.capacityRequest(),
     });
-    const granted = (): GrantedLease | undefined =>
-      this.grants.find(({ lease }) => lease.request.resumption === this.resumption);
-    await condition(() => granted() !== undefined);
-    const { lease, masterAddress } = granted() as GrantedLease;
+    await condition(() => this.granted() !== undefined);
+    const { lease, masterAddress } = this.granted() as GrantedLease;
     this.lease = lease;
     this.lastNodes = [...new Set(lease.ranks.map(({ node }) => node))];
     return assembleGang(this.input, this.resources, lease, masterAddress);

@@ -21,6 +21,7 @@ import type { RunInput } from '../../core/run.ts';
 import type { Integration, RunSpec } from '../../core/run-spec.ts';
 import type { OpenedTrackers, RunEnd } from '../../core/tracking.ts';
 import {
+  clusterRestartedSignal,
   leaseGrantedSignal,
   leaseRevokedSignal,
   schedulingUpdate,
@@ -137,7 +138,45 @@ describe('a run', () => {
       await world.until('execute 0/0');
       await client.workflow.getHandle(id).cancel();
     });
-    expect(run).toMatchObject({ status: 'STOPPED', message: 'Stopped by Temporal.' });
+    expect(run).toMatchObject({
+      status: 'STOPPED',
+      message: expect.stringContaining('Stopped by Temporal. It ended by itself'),
+    });
+  });
+
+  it('answers its cluster and orders its nodes also after it was cancelled', async () => {
+    const world = new World();
+    world.runsForever = true;
+    const removal = Promise.withResolvers<void>();
+    world.removal = removal.promise;
+    const run = await world.finish({ nodes: 1 }, async (id, client) => {
+      const handle = client.workflow.getHandle(id);
+      await world.until('execute 0/0');
+      await handle.cancel();
+      await world.until('stop-container 0/0');
+      await handle.signal(clusterRestartedSignal, 2);
+      await expect.poll(() => world.held.length).toBe(2);
+      removal.resolve();
+    });
+    expect(world.held).toMatchObject([undefined, { fence: 1 }]);
+    expect(run.status).toBe('STOPPED');
+  });
+
+  it('does not start on a lease of an earlier life of its cluster that comes late', async () => {
+    const world = new World();
+    world.grants = false;
+    await world.finish({ nodes: 1 }, async (id, client) => {
+      await world.until('wait-for-capacity 0');
+      const handle = client.workflow.getHandle(id);
+      await handle.signal(clusterRestartedSignal, 100);
+      await expect.poll(() => world.requests.length).toBe(2);
+      const [request] = world.requests as [CapacityRequest];
+      for (const fence of [99, 100]) {
+        const grant = { lease: { ...aLease(request, 1), fence }, masterAddress: '127.0.0.1' };
+        await handle.signal(leaseGrantedSignal, grant);
+      }
+    });
+    expect(world.executed.map(({ fence }) => fence)).toEqual([100]);
   });
 
   it('goes to its next resumption when its node is lost', async () => {
@@ -348,6 +387,10 @@ class World {
   runsForever = false;
   /** Nodes that are away: they take the order to remove a container, and never answer. */
   silentRemovals = false;
+  /** Removals end with it. */
+  removal: Promise<void> = Promise.resolve();
+  /** What the run told with each request for capacity. */
+  readonly held: (Lease | undefined)[] = [];
   readonly releases: Release[] = [];
   readonly executed: RankExecution[] = [];
   readonly ends: RunEnd[] = [];
@@ -422,7 +465,8 @@ class World {
         if (this.clustersAreSilent) throw new Error('query timed out');
         return this.construction ?? { accepted: true, resources, warnings: [] };
       },
-      'wait-for-capacity': async ({ request }) => {
+      'wait-for-capacity': async ({ request, held }) => {
+        this.held.push(held);
         this.calls.push(`wait-for-capacity ${request.resumption}`);
         this.requests.push(request);
         if (!this.grants) return;
@@ -473,6 +517,7 @@ class World {
       },
       'remove-container': async (input) => {
         if (this.silentRemovals) await heartbeatForever(() => undefined);
+        await this.removal;
         note('remove-container', input);
         return { endedBy: 'not-running' };
       },
