@@ -55,6 +55,8 @@ const BATCH_INTERVAL_MS = 50;
 /** Readings of a stopped container's log that bring nothing more, after which the rest counts as lost. */
 const MAX_FRUITLESS = 3;
 const RETRY_MS = 500;
+/** A server that is restarted is back before. */
+const SAY_AT_ATTEMPT = 20;
 const MAX_PAUSE_MS = 30_000;
 /** Pieces of long lines take 100 bytes more in Docker's file, for 16 KiB each. */
 const PIECE_SHARE = 1.02;
@@ -136,13 +138,13 @@ class RankLog {
   }
 
   async #pass(): Promise<void> {
-    const secrets = this.#mask ? [] : await untilItWorks(() => this.#secretsOf(this.#ref));
-    this.#position ??= await untilItWorks(() => this.#stream.position(this.#ref));
+    const secrets = this.#mask ? [] : await untilItWorks(this.#name, () => this.#secretsOf(this.#ref));
+    this.#position ??= await untilItWorks(this.#name, () => this.#stream.position(this.#ref));
     if (secrets === undefined) this.#enqueueNotice(SECRETS_ARE_UNKNOWN);
     this.#mask ??= createSecretMask(secrets ?? []);
     let fruitless = 0;
     for (let pauseMs = RETRY_MS; !this.#isOver;) {
-      const state = await untilItWorks(() => this.#docker.inspect(this.#name));
+      const state = await untilItWorks(this.#name, () => this.#docker.inspect(this.#name));
       const running = state?.status === 'running';
       if (state === undefined || (!running && (await this.#isWhole()))) break;
       const before = this.#entriesRead;
@@ -299,6 +301,7 @@ class RankLog {
   async #append(addition: LogAddition): Promise<void> {
     const before = this.#at;
     const after = await untilItWorks(
+      this.#name,
       async () =>
         (await this.#stream.append(this.#ref, before, addition)) ?? (await this.#stream.position(this.#ref)),
     );
@@ -344,11 +347,12 @@ function sizeOf(entry: LogEntry): number {
 }
 
 /** Tries again without end: the run goes on meanwhile, and its log waits on the node's disk. */
-async function untilItWorks<T>(step: () => Promise<T>): Promise<T> {
-  for (;;) {
+async function untilItWorks<T>(container: string, step: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
     try {
       return await step();
-    } catch {
+    } catch (error) {
+      if (attempt === SAY_AT_ATTEMPT) console.error(`The log of ${container} waits: ${String(error)}`);
       await sleep(RETRY_MS);
     }
   }

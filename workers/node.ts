@@ -6,8 +6,6 @@ import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
-import { connect, credsAuthenticator } from '@nats-io/transport-node';
-import type { NatsConnection } from '@nats-io/transport-node';
 import { Client } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import {
@@ -60,8 +58,9 @@ import { readNodeConfig } from './node-config.ts';
 import type { NodeConfig } from './node-config.ts';
 import { detectGpus } from './node-gpus.ts';
 import { fencingTimes, leaseAgeMs, leaseWriter, monotonicMs, readLease } from './node-lease.ts';
+import { connectToNats } from './nats-connection.ts';
 import { openNodeSecrets } from './node-secrets.ts';
-import { patiently, RETRY_MS } from './patiently.ts';
+import { patiently } from './patiently.ts';
 
 /** A registry that says nothing for this long counts as unreachable. */
 const PULL_IDLE_MS = 120_000;
@@ -69,8 +68,6 @@ const PULL_IDLE_MS = 120_000;
 const REGISTER_AGAIN_MS = 5_000;
 const REGISTER_AGAIN_AT_MOST_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 5_000;
-/** A connection that the network has dropped silently is made again after two to three of these. */
-const NATS_PING_MS = 10_000;
 /** A heartbeat a second renews the lease. */
 const LEASE_CHECK_MS = 300;
 /** This process, and none after it. */
@@ -244,19 +241,6 @@ async function nodeSettings(
 async function maxPidsOfContainer(): Promise<number> {
   const text = await readFile('/proc/sys/kernel/pid_max', 'utf8').catch(() => '');
   return Math.min(MAX_PIDS, Math.floor((Number.parseInt(text, 10) || MAX_PIDS) / 4));
-}
-
-/** Resolves when NATS is reached for the first time; from then on the client comes back by itself. */
-async function connectToNats({ natsServers, natsCredentialsPath }: NodeConfig): Promise<NatsConnection> {
-  const credentials = natsCredentialsPath === undefined ? undefined : await readFile(natsCredentialsPath);
-  return connect({
-    servers: [...natsServers],
-    waitOnFirstConnect: true,
-    maxReconnectAttempts: -1,
-    reconnectTimeWait: RETRY_MS,
-    pingInterval: NATS_PING_MS,
-    ...(credentials && { authenticator: credsAuthenticator(credentials) }),
-  });
 }
 
 interface Lease {

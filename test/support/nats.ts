@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, constants } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -13,11 +13,15 @@ import { connect } from '@nats-io/transport-node';
 
 export interface TestNats {
   readonly url: string;
+  /** Removed with it. */
+  readonly folder: string;
   connect(): Promise<NatsConnection>;
   /** SIGKILL. */
   kill(): Promise<void>;
   /** On the same port with the same data. */
   start(): Promise<void>;
+  /** With the text of a configuration, by which it may refuse this test: so whether it is up is not waited for. */
+  restart(config: string): Promise<void>;
   /** Ends the server and removes its data. */
   dispose(): Promise<void>;
 }
@@ -28,17 +32,27 @@ export async function startNats(): Promise<TestNats> {
   const url = `nats://127.0.0.1:${port}`;
   let server: ChildProcess | undefined;
 
+  const run = async (...more: readonly string[]): Promise<void> => {
+    const address = ['-a', '127.0.0.1', '-p', String(port)];
+    server = spawn(natsServerBinary(), [...address, ...more], { stdio: 'ignore' });
+    await once(server, 'spawn');
+  };
+
   const nats: TestNats = {
     url,
+    folder,
     connect: () =>
       connect({ servers: url, waitOnFirstConnect: true, maxReconnectAttempts: -1, reconnectTimeWait: 50 }),
     async start() {
-      server = spawn(natsServerBinary(), ['-js', '-sd', folder, '-a', '127.0.0.1', '-p', String(port)], {
-        stdio: 'ignore',
-      });
-      await once(server, 'spawn');
+      await run('-js', '-sd', folder);
       const probe = await nats.connect();
       await probe.close();
+    },
+    async restart(config) {
+      await nats.kill();
+      const file = join(folder, 'nats.conf');
+      await writeFile(file, config);
+      await run('-c', file);
     },
     async kill() {
       if (server === undefined || server.exitCode !== null) return;
