@@ -135,17 +135,14 @@ const HASH_BITS = 16;
  */
 function createSearch(needles: readonly string[]): (bytes: Uint8Array) => Span[] {
   const shifts = new Uint8Array(1 << HASH_BITS).fill(HEAD - BLOCK + 1);
-  const byHead = new Map<string, string[]>();
   for (const needle of needles) {
-    const bytes = Buffer.from(needle, 'latin1');
+    const bytes = Buffer.from(needle.slice(0, HEAD), 'latin1');
     for (let at = 0; at + BLOCK <= HEAD; at += 1) {
       const hash = hashOf(bytes, at);
       shifts[hash] = Math.min(shifts[hash] ?? 0, HEAD - BLOCK - at);
     }
-    const head = needle.slice(0, HEAD);
-    byHead.set(head, [...(byHead.get(head) ?? []), needle]);
   }
-  for (const sharing of byHead.values()) sharing.sort((a, b) => b.length - a.length);
+  const longestAt = createLookup(needles);
   return (bytes) => {
     const spans: Span[] = [];
     if (needles.length === 0) return spans;
@@ -158,10 +155,7 @@ function createSearch(needles: readonly string[]): (bytes: Uint8Array) => Span[]
         continue;
       }
       const start = at - (HEAD - BLOCK);
-      const sharing = byHead.get(text.toString('latin1', start, start + HEAD));
-      const found = sharing?.find(
-        (needle) => text.toString('latin1', start, start + needle.length) === needle,
-      );
+      const found = longestAt(text, start);
       if (found === undefined) at += 1;
       else {
         spans.push({ start, end: start + found.length });
@@ -169,6 +163,27 @@ function createSearch(needles: readonly string[]): (bytes: Uint8Array) => Span[]
       }
     }
     return spans;
+  };
+}
+
+/**
+ * Finds the longest needle that stands at a place. The lines of a file often begin alike, thousands of them: those that
+ * share a head are looked up, once for each of their lengths, and never gone through one by one.
+ */
+function createLookup(needles: readonly string[]): (text: Buffer, start: number) => string | undefined {
+  const known = new Set(needles);
+  const lengthsByHead = new Map<string, readonly number[]>();
+  for (const [head, sharing] of Map.groupBy(needles, (needle) => needle.slice(0, HEAD))) {
+    const lengths = new Set(sharing.map(({ length }) => length));
+    const longestFirst = [...lengths].sort((a, b) => b - a);
+    lengthsByHead.set(head, longestFirst);
+  }
+  return (text, start) => {
+    for (const length of lengthsByHead.get(text.toString('latin1', start, start + HEAD)) ?? []) {
+      const candidate = text.toString('latin1', start, start + length);
+      if (known.has(candidate)) return candidate;
+    }
+    return undefined;
   };
 }
 
