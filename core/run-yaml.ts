@@ -120,20 +120,32 @@ export function keyText(entry: MapEntry): string | undefined {
 
 /**
  * The entries of a mapping with its merge keys (`<<`) carried out: own entries win, then the last `<<`, and within a
- * list of mappings the first.
+ * list of mappings the first. They are gone through in this order, and each mapping once: what it has is there by then,
+ * however often it is merged again, be it into itself.
  */
 export function mergedEntries(map: MapNode): MapEntry[] {
   const merged = new Map<string, MapEntry>();
-  for (const entry of map.entries.filter(isMerge)) {
-    const source = deref(entry.value);
-    const maps = source.type === 'seq' ? source.items.map(deref).toReversed() : [source];
-    for (const each of maps) {
-      if (each.type === 'map')
-        for (const inner of mergedEntries(each)) merged.set(identity(inner.key), inner);
-    }
+  const visited = new Set<MapNode>();
+  const waiting = [map];
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    if (visited.has(next)) continue;
+    visited.add(next);
+    for (const [id, entry] of ownEntries(next)) if (!merged.has(id)) merged.set(id, entry);
+    const sources = next.entries.filter(isMerge).flatMap((entry) => mergeSources(entry).toReversed());
+    for (const source of sources) if (source.type === 'map') waiting.push(source);
   }
-  for (const entry of map.entries.filter((each) => !isMerge(each))) merged.set(identity(entry.key), entry);
   return [...merged.values()];
+}
+
+/** Of equal keys, which are refused, the last. */
+function ownEntries({ entries }: MapNode): Map<string, MapEntry> {
+  return new Map(entries.filter((entry) => !isMerge(entry)).map((entry) => [identity(entry.key), entry]));
+}
+
+/** What stands behind a merge key. */
+function mergeSources({ value }: MapEntry): ContentNode[] {
+  const source = deref(value);
+  return source.type === 'seq' ? source.items.map(deref) : [source];
 }
 
 class Composer {
@@ -268,9 +280,7 @@ class Composer {
   /** Answers whether the key can occur twice. */
   private checkKey(entry: MapEntry): boolean {
     if (isMerge(entry)) {
-      const source = deref(entry.value);
-      const maps = source.type === 'seq' ? source.items.map(deref) : [source];
-      if (maps.every((each) => each.type === 'map')) return false;
+      if (mergeSources(entry).every((each) => each.type === 'map')) return false;
       this.problems.push({
         offset: entry.value.start,
         message: '<< takes a mapping, or a list of mappings',

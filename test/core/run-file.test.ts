@@ -211,6 +211,30 @@ experiment_tracker:
     expect(spec).toMatchObject({ command: 'a', compute: { gpus: 8, cluster: 'c' } });
     expect(warnings).toEqual(['1: Unknown field x-base is not used']);
   });
+
+  test.each([
+    [
+      'own entries win, then the last <<',
+      '{x: 1, <<: {x: 2, y: 3}, <<: {x: 4, y: 5, z: 6}}',
+      { x: 1, y: 5, z: 6 },
+    ],
+    ['the first of a list wins', '{<<: [{x: 1}, {x: 2, y: 3}]}', { x: 1, y: 3 }],
+    ['what a mapping merges goes with it', '{<<: [{<<: {x: 1}}, {x: 2}]}', { x: 1 }],
+    ['a mapping may come again', '{<<: [&a {x: 1}, {x: 2, <<: *a}, *a]}', { x: 1 }],
+    ['a mapping may merge itself', '&a {x: 1, <<: *a}', { x: 1 }],
+    ['a mapping may merge what it is in', '&a {x: 1, <<: {y: 2, <<: *a}}', { x: 1, y: 2 }],
+  ])('merge keys: %s', (_, metadata, expected) => {
+    expect(specOf(`${HEAD}metadata: ${metadata}\n`).metadata).toEqual(expected);
+  });
+
+  test('merge keys of merge keys, ever more of them, are read in no time', () => {
+    const bases = Array.from(
+      { length: 40 },
+      (_, n) => `b${n + 1}: &b${n + 1} {<<: [*b${n}, *b${n}, *b${n}], k${n}: 1}\n`,
+    );
+    const text = `${HEAD}b0: &b0 {x: 0}\n${bases.join('')}metadata: {<<: *b40}\n`;
+    expect(Object.keys(specOf(text).metadata)).toHaveLength(41);
+  });
 });
 
 test('unknown fields are left out with a warning that knows better', () => {
