@@ -70,8 +70,12 @@ export function expectedEnd({ step, total, since, stepAt }: RunProgress): number
   if (step === undefined || total === undefined || since === undefined || stepAt === undefined)
     return undefined;
   if (step >= total || step <= since.step || stepAt <= since.at) return undefined;
-  return Math.round(stepAt + ((stepAt - since.at) / (step - since.step)) * (total - step));
+  const end = Math.round(stepAt + ((stepAt - since.at) / (step - since.step)) * (total - step));
+  return end <= LATEST_DATE_MS ? end : undefined;
 }
+
+/** Later times are no dates for JavaScript: they could not be shown. */
+const LATEST_DATE_MS = 8.64e15;
 
 /** All of this travels with every heartbeat. */
 const MAX_METRICS = 64;

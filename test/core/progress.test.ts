@@ -81,6 +81,11 @@ describe('several lines', () => {
     expect(fractionDone(after(['{"step": 12, "total": 10}', 1]))).toBe(1);
   });
 
+  it.each([1e14, 1e308])('tell no end that is no date, as of %d steps', (total) => {
+    const progress = after([`{"step": 0, "total": ${total}}`, 0], ['{"step": 1}', 1_000]);
+    expect(expectedEnd(progress)).toBeUndefined();
+  });
+
   it('begin to count again when the steps do', () => {
     const progress = after(
       ['{"step": 90, "total": 100}', 0],
