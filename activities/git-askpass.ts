@@ -13,11 +13,20 @@ export const GIT_ASKPASS = { GIT_ASKPASS: ASKPASS_PATH };
 /**
  * git asks with "Username for 'https://host:port': ", then with "Password for 'https://user@host:port': ". Hosts that
  * want a token take any user name with it; for the others it stands in the address of the repository.
+ *
+ * No two hosts share a variable, or one would get the token of the other: `git.example.com` and `git-example.com` differ
+ * by an underscore, and what keeps `.-` and `-.` apart is that neither may be in a host.
  */
 const ASKPASS = `#!/usr/bin/env bash
 [[ $1 =~ https://([^@/\\']*@)?([^/\\']+) ]] || exit 1
 host=\${BASH_REMATCH[2]}
-variable=GIT_TOKEN_\${host//[^a-zA-Z0-9]/_}
+if ! [[ $host =~ ^[a-zA-Z0-9]+((-+|[.:])[a-zA-Z0-9]+)*$ ]]; then
+  echo "[mcli] $host asks for a token, and can have none: only hosts of letters, digits, - and . can" >&2
+  exit 1
+fi
+variable=GIT_TOKEN_\${host//:/___}
+variable=\${variable//-/__}
+variable=\${variable//./_}
 variable=\${variable^^}
 if [ -z "\${!variable:-}" ]; then
   echo "[mcli] $host asks for a token, and there is none: mcli create secret env $variable" >&2

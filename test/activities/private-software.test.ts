@@ -96,7 +96,7 @@ const variable = (key: string, value: string): Secret => ({
 });
 
 /** The variable that holds the token of a host. */
-const tokenOf = (host: string): string => `GIT_TOKEN_${host.replaceAll(/[^\w]/g, '_')}`;
+const tokenOf = (host: string): string => `GIT_TOKEN_${host.replaceAll(':', '___').replaceAll('.', '_')}`;
 
 const gitKey = (): Secret => ({
   name: 'git-key',
