@@ -40,6 +40,8 @@ export interface SecretFlags extends InputFlags {
 export interface Wanted {
   readonly words: string;
   readonly flag: string;
+  /** A given `-` is the value, and does not stand for standard input. */
+  readonly literal?: boolean;
 }
 
 export class SecretInput {
@@ -62,7 +64,7 @@ export class SecretInput {
     if (given !== undefined) return given;
     if (!this.asks) {
       if (otherwise !== undefined) return otherwise;
-      throw this.missing(wanted, 'this is no terminal');
+      throw this.missing(wanted, 'nobody can be asked: this is no terminal');
     }
     const hint = otherwise === undefined ? '' : ` [${otherwise}]`;
     const answer = (await this.question(`${capital(wanted.words)}${hint}: `, true)).trim() || otherwise;
@@ -89,27 +91,28 @@ export class SecretInput {
     if (file === undefined && this.asks) {
       file = await this.text(undefined, { ...wanted, words: `path of the ${wanted.words}` });
     }
-    if (file === undefined && !this.hasPipe) throw this.missing(wanted);
-    const isFile = file !== undefined && file !== '-';
-    const bytes = isFile ? await this.readFile(file as string) : await this.readPipe(wanted);
-    if (bytes.length === 0) throw file === undefined ? this.missing(wanted) : this.empty(wanted);
-    return { bytes, stem: isFile ? path.parse(file as string).name : undefined };
+    const bytes = await this.readSource(file, wanted);
+    if (bytes.length === 0) throw this.empty(wanted);
+    return { bytes, stem: file === undefined || file === '-' ? undefined : path.parse(file).name };
   }
 
   /** A file that is text. */
   async textFile(file: string, wanted: Wanted): Promise<string> {
-    const text = decode(await this.readFile(file), wanted);
+    const text = decode(await this.readSource(file, wanted), wanted);
     if (text.trim() === '') throw this.empty(wanted);
     return text;
   }
 
-  private missing({ words, flag }: Wanted, why = 'this is no terminal, and nothing is piped in'): CliError {
+  private missing(
+    { words, flag }: Wanted,
+    why = 'nobody can be asked: this is no terminal, and nothing is piped in',
+  ): CliError {
     return new CliError(
       {
         message: this.flags.input
           ? `The ${words} is missing`
           : 'Found missing arguments when using --no-input',
-        why: this.flags.input ? `nobody can be asked: ${why}` : `${flag} is missing`,
+        why: this.flags.input ? why : `${flag} is missing`,
         fix: `Give ${flag}; see mcli create secret ${this.type} --help`,
       },
       EXIT.usage,
@@ -119,30 +122,35 @@ export class SecretInput {
   private async hiddenBytes(given: string | undefined, wanted: Wanted): Promise<Buffer> {
     const { fromFile } = this.flags;
     if (given !== undefined && fromFile !== undefined) throw this.twice(wanted);
-    const source = fromFile ?? (given === '-' ? '-' : undefined);
-    if (source === undefined && given !== undefined) {
+    if (given !== undefined && (given !== '-' || wanted.literal)) {
       this.context.say(
         '! The value was in the command line, which other users of this machine and the history of your shell can see. ' +
           'Leave it out to be asked for it, or pipe it in.',
       );
       return Buffer.from(given);
     }
-    if (source !== undefined && source !== '-') return await this.readFile(source);
-    if (source === undefined && this.asks)
+    const source = fromFile ?? given;
+    if (this.asks && (source ?? '-') === '-') {
       return Buffer.from(await this.question(`${capital(wanted.words)}: `, false));
-    const bytes = source === '-' || this.hasPipe ? await this.readPipe(wanted) : Buffer.alloc(0);
+    }
+    return await this.readSource(source, wanted);
+  }
+
+  /**
+   * A file, or standard input: for `-`, and where nothing is named. A script may have an open standard input that is not
+   * meant for mcli: --no-input says so. From a keyboard nothing is read here, since it would be seen while it is typed.
+   */
+  private async readSource(source: string | undefined, wanted: Wanted): Promise<Buffer> {
+    if (source !== undefined && source !== '-') return await this.readFile(source);
+    const { stdin } = this.context.terminal;
+    const isKeyboard = 'isTTY' in stdin && stdin.isTTY === true;
+    if (isKeyboard && source === '-') {
+      throw this.missing(wanted, 'it has to be piped in: what is typed would be seen');
+    }
+    if (isKeyboard || (source === undefined && !this.flags.input)) throw this.missing(wanted);
+    const bytes = await this.limited(stdin, `The ${wanted.words} on standard input`);
     if (source === undefined && bytes.length === 0) throw this.missing(wanted);
     return bytes;
-  }
-
-  /** A script may have an open standard input that is not meant for mcli: --no-input says so. */
-  private get hasPipe(): boolean {
-    const { stdin } = this.context.terminal;
-    return this.flags.input && !('isTTY' in stdin && stdin.isTTY === true);
-  }
-
-  private async readPipe({ words }: Wanted): Promise<Buffer> {
-    return await this.limited(this.context.terminal.stdin, `The ${words} on standard input`);
   }
 
   private async readFile(file: string): Promise<Buffer> {

@@ -129,7 +129,7 @@ async function readVariable(input: SecretInput, argument: string | undefined): P
       EXIT.usage,
     );
   }
-  const text = await input.hidden(value, { words: `value of ${key}`, flag: 'KEY=VALUE' });
+  const text = await input.hidden(value, { words: `value of ${key}`, flag: 'KEY=VALUE', literal: true });
   const bytes = Buffer.byteLength(`${key}=${text}`);
   if (bytes > MAX_VARIABLE_BYTES) {
     throw new CliError({

@@ -43,6 +43,9 @@ function aContext(stdin: Readable, interactive: boolean) {
   return { context, stderr, said: () => said };
 }
 
+/** Typing is shown by the terminal itself, unless somebody asks and hides it. */
+const aKeyboard = (): PassThrough => Object.assign(new PassThrough(), { isTTY: true });
+
 async function read(word: SecretWord, { argument, flags = {}, stdin = '' }: Given) {
   const { context, said } = aContext(Readable.from([Buffer.from(stdin)]), false);
   const { stem, content } = await readSecret(context, word, argument, { input: true, ...flags });
@@ -78,6 +81,8 @@ describe('a value comes', () => {
     expect(content).toEqual({ type: 'environment', key: 'KEY', value: 'a=b c' });
     expect(said).toContain('! The value was in the command line');
     expect(said).not.toContain('a=b c');
+    const dash = await read('env', { argument: 'KEY=-', stdin: 'piped' });
+    expect(dash.content).toEqual({ type: 'environment', key: 'KEY', value: '-' });
   });
 
   it('from a person, whose typing is not shown', async () => {
@@ -101,6 +106,25 @@ describe('a value comes', () => {
     });
     expect(said()).toContain('bob');
     expect(said()).not.toContain('hidden');
+  });
+
+  it.each([{ token: '-' }, { fromFile: '-' }])('from a person where - is a keyboard: %j', async (flags) => {
+    const stdin = aKeyboard();
+    const { context, stderr, said } = aContext(stdin, true);
+    const reading = readSecret(context, 'hf', undefined, { input: true, ...flags });
+    while (!said().includes('Hugging Face token: ')) await once(stderr, 'said');
+    stdin.write('hf_hidden\r');
+    expect((await reading).content('n')).toEqual({ type: 'hugging_face', token: 'hf_hidden' });
+    expect(said()).not.toContain('hidden');
+  });
+
+  it.each<[SecretWord, string | undefined, SecretFlags]>([
+    ['hf', undefined, { input: false, token: '-' }],
+    ['ssh', '-', { input: true }],
+    ['s3', undefined, { input: true, credentialsFile: '-' }],
+  ])('not from a keyboard where it would be seen: %s', async (word, argument, flags) => {
+    const { context } = aContext(aKeyboard(), true);
+    await expect(readSecret(context, word, argument, flags)).rejects.toThrow(/is missing|missing arguments/);
   });
 
   it('not at all from a person who leaves with Ctrl-C', async () => {
@@ -234,6 +258,14 @@ describe('credentials of clouds', () => {
     expect((await problemOf('s3', s3(work, 'x'))).message).toContain('has no profile x');
     const empty = await file('no-section', 'a=1');
     expect((await problemOf('s3', s3(empty))).message).toContain('has no credentials in it');
+  });
+
+  it('come from a pipe, too', async () => {
+    const s3 = await read('s3', {
+      flags: { credentialsFile: '-', configFile: await file('config', '[work]\n') },
+      stdin: '[work]\na=2\n',
+    });
+    expect(s3.content).toMatchObject({ credentials: '[work]\na=2\n', profile: 'work' });
   });
 
   it('for OCI take the key that the config file names', async () => {
