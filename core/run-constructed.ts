@@ -24,17 +24,15 @@ export function renderConstructed(spec: RunSpec, resources: ResourceRequest): st
 
 /** The same for programs, with camelCase keys; the user's own keys stay as they are. */
 export function constructedAsJson(spec: RunSpec, resources: ResourceRequest): JsonObject {
-  const { priority, preemptible, maxRetries, retryOnSystemFailure, maxDurationHours } = spec.scheduling;
+  const { maxDurationHours, gracePeriodSeconds, ...scheduling } = spec.scheduling;
   return {
     name: spec.name,
     ...(spec.parentName === undefined ? {} : { parentName: spec.parentName }),
     image: spec.image,
     scheduling: {
-      priority,
-      preemptible,
-      maxRetries,
-      retryOnSystemFailure,
+      ...scheduling,
       ...(maxDurationHours === undefined ? {} : { maxDuration: maxDurationHours }),
+      ...(gracePeriodSeconds === undefined ? {} : { gracePeriod: gracePeriodSeconds }),
     },
     compute: {
       cluster: resources.cluster,

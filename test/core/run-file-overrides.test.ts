@@ -163,7 +163,7 @@ describe('problems', () => {
 
 describe('what construction makes of a file', () => {
   const text = `${HEAD}parent_name: parent
-scheduling: {priority: high, max_duration: 2, max_retries: 3, preemptible: true}
+scheduling: {priority: high, max_duration: 2, max_retries: 3, preemptible: true, grace_period: 90}
 env_variables: {A: 'on', B: "x\\ny"}
 metadata: {camelKey: {snake_key: [1, '2']}}
 parameters:
