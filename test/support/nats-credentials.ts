@@ -23,9 +23,13 @@ export function aNatsAccount(): NatsAccount {
       `resolver_preload: { ${account.getPublicKey()}: ${accountClaims} }`,
     ].join('\n'),
     credentials: [
-      ...['-----BEGIN NATS USER JWT-----', claims(account, user, 'user', UNLIMITED)],
-      ...['------END NATS USER JWT------', ''],
-      ...['-----BEGIN USER NKEY SEED-----', seed, '------END USER NKEY SEED------', ''],
+      '-----BEGIN NATS USER JWT-----',
+      claims(account, user, 'user', UNLIMITED),
+      '------END NATS USER JWT------',
+      '-----BEGIN USER NKEY SEED-----',
+      seed,
+      '------END USER NKEY SEED------',
+      '',
     ].join('\n'),
   };
 }
