@@ -16,6 +16,8 @@ export interface NodeHealthWatch {
 interface Dependencies {
   readonly docker: Pick<Docker, 'check'>;
   readonly disk: DiskMeter;
+  /** Why the lease of the node can't be written. */
+  readonly leaseError: () => string | undefined;
   /** Absent on a node whose GPUs are declared, and on one that has none. */
   readonly gpus?: { readonly monitor: GpuMonitor; readonly offered: number };
 }
@@ -26,7 +28,7 @@ const GPU_INTERVAL_MS = 60_000;
 /** A daemon that takes longer to list a container can't be worked with. */
 const DOCKER_TIMEOUT_MS = 5_000;
 
-export function createNodeHealth({ docker, disk, gpus }: Dependencies): NodeHealthWatch {
+export function createNodeHealth({ docker, disk, leaseError, gpus }: Dependencies): NodeHealthWatch {
   let last: NodeHealth | undefined;
   let gpuHealth: GpuHealth | undefined;
   return {
@@ -46,10 +48,12 @@ export function createNodeHealth({ docker, disk, gpus }: Dependencies): NodeHeal
       // The same daemon tells where its disk is: what is wrong with it is said once.
       disk().catch(() => undefined),
     ]);
+    const unwritten = leaseError();
     return {
       sampledAt: Date.now(),
       ...(diskHealth && { disk: diskHealth }),
       ...(dockerError !== undefined && { dockerError }),
+      ...(unwritten !== undefined && { leaseError: unwritten }),
       ...(gpuHealth && { gpus: gpuHealth }),
       load: loadavg()[0] ?? 0,
       cpus: availableParallelism(),

@@ -7,6 +7,8 @@ export interface NodeHealth {
   readonly disk?: DiskHealth;
   /** Why Docker can't be used; absent when it answers. */
   readonly dockerError?: string;
+  /** Why the agent can't write its node's lease; absent when it can. */
+  readonly leaseError?: string;
   /** Absent on a node whose GPUs are declared, and on one that has none. */
   readonly gpus?: GpuHealth;
   /** Processes that run or want to, averaged over the last minute. */
@@ -45,6 +47,7 @@ export interface NodeHeartbeat {
 export function healthProblems({
   disk,
   dockerError,
+  leaseError,
   gpus,
   memoryBytes,
   memoryFreeBytes,
@@ -52,6 +55,9 @@ export function healthProblems({
   const problems: string[] = [];
   if (dockerError !== undefined)
     problems.push(`Docker can't be used: ${dockerError.replace(/\.?\s*$/, '')}.`);
+  if (leaseError !== undefined) {
+    problems.push(`Its lease can't be written (${leaseError}): what runs there will be ended.`);
+  }
   if (disk && disk.usedPercent >= disk.highPercent) {
     problems.push(`Docker's disk is ${Math.floor(disk.usedPercent)} % full.`);
   }

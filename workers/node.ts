@@ -57,7 +57,9 @@ import { keepGuard } from './keep-guard.ts';
 import { readNodeConfig } from './node-config.ts';
 import type { NodeConfig } from './node-config.ts';
 import { detectGpus } from './node-gpus.ts';
-import { fencingTimes, leaseAgeMs, leaseWriter, monotonicMs, readLease } from './node-lease.ts';
+import { createLeaseKeeper } from './lease-keeper.ts';
+import type { LeaseKeeper } from './lease-keeper.ts';
+import { monotonicMs } from './node-lease.ts';
 import { connectToNats } from './nats-connection.ts';
 import { openNodeSecrets } from './node-secrets.ts';
 import { patiently } from './patiently.ts';
@@ -68,12 +70,8 @@ const PULL_IDLE_MS = 120_000;
 const REGISTER_AGAIN_MS = 5_000;
 const REGISTER_AGAIN_AT_MOST_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 5_000;
-/** A heartbeat a second renews the lease. */
-const LEASE_CHECK_MS = 300;
 /** This process, and none after it. */
 const AGENT = randomUUID();
-/** Sooner, no node workflow gives its node up. */
-const GIVEN_UP_AFTER_MS = 7_000;
 /** Where the SDK looks when nothing names an address. */
 const DEFAULT_TEMPORAL_ADDRESS = '127.0.0.1:7233';
 /** What the machine keeps for itself when one run takes all memory it can get. */
@@ -106,13 +104,14 @@ async function serveNode(config: NodeConfig): Promise<void> {
   const disk = createDiskMeter({ docker, dockerHost, highPercent });
   const images = createImageLedger({ docker, stateDirectory });
   const progress = createProgressFiles(stateDirectory);
+  const lease = createLeaseKeeper(config, controlPlane);
   const nodeHealth = createNodeHealth({
     docker,
     disk,
+    leaseError: () => lease.error(),
     ...(settings.attachGpus &&
       settings.inventory.gpus > 0 && { gpus: { monitor: gpus, offered: settings.inventory.gpus } }),
   });
-  const lease = createLease(config, controlPlane);
   const closing = new AbortController();
   // Before anything is waited for: a predecessor may have died together with its guard while the node is cut off.
   if (config.leaseMs !== null) void keepGuard(config.stateDirectory, closing.signal);
@@ -243,51 +242,12 @@ async function maxPidsOfContainer(): Promise<number> {
   return Math.min(MAX_PIDS, Math.floor((Number.parseInt(text, 10) || MAX_PIDS) / 4));
 }
 
-interface Lease {
-  renew(sentAt: number): void;
-  /** True when the cluster may have given this node up: then it gets nothing new until it has cleared up. */
-  mayBeLost(): boolean;
-  /** Resolves when the guard would not end at once what is started now. */
-  untilFresh(signal: AbortSignal): Promise<void>;
-}
-
-function createLease(
-  { leaseMs, stateDirectory, cluster, node, dockerHost }: NodeConfig,
-  controlPlane: string,
-): Lease {
-  // Without a limit nobody gives the runs of this node to another.
-  if (leaseMs === null) {
-    return { renew: () => undefined, mayBeLost: () => false, untilFresh: () => Promise.resolve() };
-  }
-  const { stopAtMs } = fencingTimes(leaseMs);
-  const write = leaseWriter(stateDirectory);
-  const guarded = {
-    leaseMs,
-    place: { controlPlane, cluster, node },
-    ...(dockerHost !== undefined && { dockerHost }),
-  };
-  return {
-    renew: (renewedAt) => write({ renewedAt, ...guarded }),
-    mayBeLost() {
-      const known = readLease(stateDirectory);
-      return known === undefined || leaseAgeMs(known) > GIVEN_UP_AFTER_MS;
-    },
-    async untilFresh(signal) {
-      for (;;) {
-        const known = readLease(stateDirectory);
-        if (known && leaseAgeMs(known) < stopAtMs) return;
-        await sleep(LEASE_CHECK_MS, undefined, { signal });
-      }
-    },
-  };
-}
-
 interface Registration {
   readonly config: NodeConfig;
   readonly inventory: NodeInventory;
   readonly client: Client;
   readonly service: NodeService;
-  readonly lease: Lease;
+  readonly lease: LeaseKeeper;
   readonly orphans: OrphanKeeper;
 }
 

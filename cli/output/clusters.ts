@@ -200,12 +200,13 @@ export function clusterWithHealthAsJson(
 }
 
 function healthAsJson(health: NodeHealth): Record<string, unknown> {
-  const { sampledAt, disk, dockerError, gpus, ...rest } = health;
+  const { sampledAt, disk, dockerError, leaseError, gpus, ...rest } = health;
   return {
     sampledAt: iso(sampledAt),
     ...rest,
     disk: disk ?? null,
     dockerError: dockerError ?? null,
+    leaseError: leaseError ?? null,
     gpusSeen: gpus?.seen ?? null,
     problems: healthProblems(health),
   };

@@ -12,7 +12,12 @@ async function sampled(
   checked: Pick<Docker, 'check'>,
   gpus?: Parameters<typeof createNodeHealth>[0]['gpus'],
 ): Promise<NodeHealth> {
-  const watch = createNodeHealth({ docker: checked, disk: async () => DISK, ...(gpus && { gpus }) });
+  const watch = createNodeHealth({
+    docker: checked,
+    disk: async () => DISK,
+    leaseError: () => undefined,
+    ...(gpus && { gpus }),
+  });
   expect(watch.health()).toBeUndefined();
   const closing = new AbortController();
   const ended = watch.watch(closing.signal);
@@ -48,6 +53,7 @@ it('says what an operator should look at', () => {
   expect(
     healthProblems({
       sampledAt: 0,
+      leaseError: 'EROFS: read-only file system',
       disk: { ...DISK, usedPercent: 91.7 },
       gpus: { offered: 8, seen: 7, problems: ['GPU 3: it smokes.'] },
       load: 400,
@@ -56,6 +62,7 @@ it('says what an operator should look at', () => {
       memoryFreeBytes: 29,
     }),
   ).toEqual([
+    "Its lease can't be written (EROFS: read-only file system): what runs there will be ended.",
     "Docker's disk is 91 % full.",
     'Only 2 % of the memory is free.',
     'nvidia-smi sees 7 of 8 GPUs.',

@@ -33,7 +33,9 @@ describe('the connection of a node to NATS', () => {
   });
 
   it('says when its file of credentials is not there', async () => {
-    await expect(connectToNats({ natsServers: [nats.url], natsCredentialsPath })).rejects.toThrow('user.creds');
+    await expect(connectToNats({ natsServers: [nats.url], natsCredentialsPath })).rejects.toThrow(
+      'user.creds',
+    );
   });
 });
 

@@ -1,0 +1,70 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createLeaseKeeper } from '../../workers/lease-keeper.ts';
+import type { LeaseKeeper } from '../../workers/lease-keeper.ts';
+import { monotonicMs } from '../../workers/node-lease.ts';
+
+const run = promisify(execFile);
+
+let stateDirectory: string;
+
+beforeEach(async () => {
+  stateDirectory = await mkdtemp(path.join(tmpdir(), 'mcli-test-lease-'));
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  // The file of the lease stays open.
+  await run('umount', ['--lazy', stateDirectory]).catch(() => undefined);
+  await rm(stateDirectory, { recursive: true });
+});
+
+/** Puts a small, full disk in the place of a folder. Needs root. */
+async function fillDisk(folder: string): Promise<void> {
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=4k', 'mcli-test', folder]);
+  await writeFile(path.join(folder, 'filler'), Buffer.alloc(4_096));
+}
+
+function aLeaseKeeper(leaseMs: number | null = 300_000): LeaseKeeper {
+  const node = { leaseMs, stateDirectory, cluster: 'r1z1', node: 'node-0', dockerHost: undefined };
+  return createLeaseKeeper(node, 'test');
+}
+
+describe('the lease of a node', () => {
+  it('lets runs start only when it was renewed a short time ago', async () => {
+    const lease = aLeaseKeeper();
+    const started = vi.fn<() => void>();
+    const start = lease.untilFresh(new AbortController().signal).then(started);
+    expect(lease.mayBeLost()).toBe(true);
+    lease.renew(monotonicMs() - 299_000);
+    await sleep(400);
+    expect(started).not.toHaveBeenCalled();
+    lease.renew(monotonicMs());
+    await start;
+    expect(lease.mayBeLost()).toBe(false);
+  });
+
+  it('says once that it cannot be written, and keeps no run waiting for ever', async () => {
+    const said = vi.spyOn(console, 'error').mockReturnValue();
+    await fillDisk(stateDirectory);
+    const lease = aLeaseKeeper();
+    lease.renew(monotonicMs());
+    lease.renew(monotonicMs());
+    expect(said).toHaveBeenCalledOnce();
+    expect(lease.error()).toContain('ENOSPC');
+    const start = lease.untilFresh(new AbortController().signal);
+    vi.setSystemTime(Date.now() + 61_000);
+    await expect(start).rejects.toThrow(/lease of node-0 is not renewed: ENOSPC/);
+    vi.useRealTimers();
+  });
+
+  it('covers everything where runs are never given away', async () => {
+    const lease = aLeaseKeeper(null);
+    await lease.untilFresh(new AbortController().signal);
+    expect(lease.mayBeLost()).toBe(false);
+  });
+});
