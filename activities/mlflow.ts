@@ -18,8 +18,8 @@ export class MlflowError extends Error {
   /** MLflow's own, like RESOURCE_DOES_NOT_EXIST; absent when the server did not answer as MLflow does. */
   readonly code: string | undefined;
 
-  constructor(message: string, code?: string, cause?: unknown) {
-    super(message, { cause });
+  constructor(message: string, code?: string) {
+    super(message);
     this.code = code;
   }
 }
@@ -86,8 +86,8 @@ export interface Mlflow {
 export function mlflowServer(variables: Variables): MlflowServer {
   const uri = variables['MLFLOW_TRACKING_URI'] ?? '';
   if (uri === 'databricks') return databricks(variables);
-  const parsed = URL.canParse(uri) ? new URL(uri) : undefined;
-  if (parsed?.protocol !== 'http:' && parsed?.protocol !== 'https:') {
+  const parsed = httpUrl(uri);
+  if (parsed === undefined) {
     // The whole may hold a password.
     const kind = uri === '' ? 'is not set' : `is a place of the kind ${uri.replace(/:.*/, '')}`;
     throw new NoMlflowServer(
@@ -99,9 +99,8 @@ export function mlflowServer(variables: Variables): MlflowServer {
   const token = variables['MLFLOW_TRACKING_TOKEN'];
   const authorization = user
     ? `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
-    : token && `Bearer ${token}`;
-  const url = `${parsed.origin}${parsed.pathname}`.replace(/\/+$/, '');
-  return { url, isDatabricks: false, ...(authorization && { authorization }) };
+    : token && bearer('MLFLOW_TRACKING_TOKEN', token);
+  return { url: withoutCredentials(parsed), isDatabricks: false, ...(authorization && { authorization }) };
 }
 
 function databricks({ DATABRICKS_HOST: host, DATABRICKS_TOKEN: token }: Variables): MlflowServer {
@@ -110,8 +109,37 @@ function databricks({ DATABRICKS_HOST: host, DATABRICKS_TOKEN: token }: Variable
       'MLflow cannot be told of the run: its tracking_uri is `databricks`, and there is no DATABRICKS_HOST with a DATABRICKS_TOKEN: `mcli create secret databricks` gives both to all later runs.',
     );
   }
-  const url = (host.includes('://') ? host : `https://${host}`).replace(/\/+$/, '');
-  return { url, authorization: `Bearer ${token}`, isDatabricks: true };
+  const parsed = httpUrl(host.includes('://') ? host : `https://${host}`);
+  if (parsed === undefined || parsed.username || parsed.password) {
+    throw new MlflowError(
+      'MLflow cannot be told of the run: DATABRICKS_HOST is no plain address, like https://dbc-1234.cloud.databricks.com. What lets in is the DATABRICKS_TOKEN.',
+    );
+  }
+  return {
+    url: withoutCredentials(parsed),
+    authorization: bearer('DATABRICKS_TOKEN', token),
+    isDatabricks: true,
+  };
+}
+
+function httpUrl(text: string): URL | undefined {
+  const parsed = URL.canParse(text) ? new URL(text) : undefined;
+  return parsed?.protocol === 'http:' || parsed?.protocol === 'https:' ? parsed : undefined;
+}
+
+function withoutCredentials({ origin, pathname }: URL): string {
+  return `${origin}${pathname}`.replace(/\/+$/, '');
+}
+
+/** Whoever makes the request would refuse it, too, and quote it. */
+function bearer(variable: string, value: string): string {
+  const token = value.trim();
+  if (!/^[\x20-\x7e]+$/.test(token)) {
+    throw new MlflowError(
+      `MLflow cannot be told of the run: ${variable} is no token, since it is empty or has line breaks or characters that are not ASCII. Create the secret again.`,
+    );
+  }
+  return `Bearer ${token}`;
 }
 
 /** @param signal ends all requests, besides `timeoutMs`, which ends each. */
@@ -234,11 +262,7 @@ export function createMlflow(server: MlflowServer, timeoutMs: number, signal?: A
       answer = { status: response.status, text: await readBounded(response) };
     } catch (error) {
       if (error instanceof MlflowError) throw error;
-      throw new MlflowError(
-        `MLflow at ${server.url} does not answer: ${silence(error, timeoutMs)}.`,
-        undefined,
-        error,
-      );
+      throw new MlflowError(`MLflow at ${server.url} does not answer: ${silence(error, timeoutMs)}.`);
     }
     const isMlflow = answer.status >= 200 && answer.status < 300 && parse(answer.text) !== undefined;
     if (!isMlflow) throw refusal(server, answer);
@@ -318,11 +342,12 @@ function parse(text: string): object | undefined {
   }
 }
 
+/** Errors of the network come as a cause. What `fetch` itself says quotes what it refuses, credentials too. */
 function silence(error: unknown, timeoutMs: number): string {
   if (error instanceof DOMException && error.name === 'TimeoutError')
     return `not within ${timeoutMs / 1_000} s`;
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return cause instanceof Error ? cause.message : String(cause);
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error ? cause.message : 'the request was not sent, or was given up';
 }
 
 /** Only what MLflow itself says is quoted: an address that is no MLflow may answer with anything. */

@@ -2,8 +2,10 @@ import { createServer } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
+import { inspect } from 'node:util';
 import { expect, it } from 'vitest';
 import { createMlflow, mlflowServer } from '../../activities/mlflow.ts';
+import { freePort } from '../support/nats.ts';
 
 const basic = (text: string): string => `Basic ${Buffer.from(text).toString('base64')}`;
 
@@ -22,6 +24,10 @@ it.each([
     { MLFLOW_TRACKING_URI: 'databricks', DATABRICKS_HOST: 'dbc.example', DATABRICKS_TOKEN: 't' },
     { url: 'https://dbc.example', authorization: 'Bearer t', isDatabricks: true },
   ],
+  [
+    { MLFLOW_TRACKING_URI: 'http://m', MLFLOW_TRACKING_TOKEN: ' t\n' },
+    { url: 'http://m', authorization: 'Bearer t' },
+  ],
 ])('%o is reached at %o', (variables, server) => {
   expect(mlflowServer(variables)).toEqual({ isDatabricks: false, ...server });
 });
@@ -30,7 +36,19 @@ it.each([
   [{}, /is not set/],
   [{ MLFLOW_TRACKING_URI: 'postgresql://user:hidden@db/mlflow' }, /of the kind postgresql,/],
   [{ MLFLOW_TRACKING_URI: 'databricks' }, /mcli create secret databricks/],
-])('%o is refused with what is missing', (variables, words) => {
+  [
+    { MLFLOW_TRACKING_URI: 'http://m', MLFLOW_TRACKING_TOKEN: 'hidden\nhidden' },
+    /MLFLOW_TRACKING_TOKEN is no token/,
+  ],
+  [
+    { MLFLOW_TRACKING_URI: 'databricks', DATABRICKS_HOST: 'd', DATABRICKS_TOKEN: 'hidden…' },
+    /DATABRICKS_TOKEN is no token/,
+  ],
+  [
+    { MLFLOW_TRACKING_URI: 'databricks', DATABRICKS_HOST: 'https://me:hidden@d', DATABRICKS_TOKEN: 't' },
+    /DATABRICKS_HOST is no plain address/,
+  ],
+])('%o is refused with what is missing or wrong, which is not quoted', (variables, words) => {
   expect(() => mlflowServer(variables)).toThrow(words);
   expect(() => mlflowServer(variables)).not.toThrow(/hidden/);
 });
@@ -51,4 +69,15 @@ it('shows credentials to nobody but the address that was named, and quotes no pa
   );
   expect(asked.map(({ headers }) => headers.authorization)).toEqual([basic('user:word')]);
   server.close();
+});
+
+it('says why the network does not bring an answer, and nothing of a request that cannot be made', async () => {
+  const away = createMlflow({ url: `http://127.0.0.1:${await freePort()}`, isDatabricks: false }, 5_000);
+  await expect(away.get('1')).rejects.toThrow(/does not answer: connect ECONNREFUSED/);
+  const odd = { url: 'http://m', authorization: 'Bearer hidden\nhidden', isDatabricks: false };
+  const error: unknown = await createMlflow(odd, 5_000)
+    .get('1')
+    .catch((reason: unknown) => reason);
+  expect(inspect(error)).toMatch(/MLflow at http:\/\/m does not answer/);
+  expect(inspect(error)).not.toContain('hidden');
 });
