@@ -4,6 +4,9 @@
  */
 import type { RunDetails } from '../client/run-history.ts';
 import { containerName } from '../core/naming.ts';
+import type { RankRef } from '../core/naming.ts';
+import { createSecretMask } from '../core/secret-mask.ts';
+import type { SecretMask } from '../core/secret-mask.ts';
 import type { RunReport } from '../core/tracking-report.ts';
 import { trackersInContainer } from '../core/tracking.ts';
 import type { Tracker, TrackerEntry } from '../core/tracking.ts';
@@ -13,6 +16,7 @@ import { READ_SECRETS } from './container-config.ts';
 import { entryFiles } from './container-entry.ts';
 import type { NodeActivities } from './contract.ts';
 import type { ContainerFile, Docker } from './docker.ts';
+import { foreignWords } from './foreign-words.ts';
 import { reportOf } from './run-report.ts';
 import {
   REPORT_PATH,
@@ -25,6 +29,8 @@ import {
 interface Dependencies {
   readonly docker: Docker;
   readonly runDetails: (run: string) => Promise<RunDetails | undefined>;
+  /** What must not be seen of what the libraries say; `undefined` when nobody can tell any more. */
+  readonly secretsOf: (ref: RankRef) => Promise<readonly string[] | undefined>;
   /** For the libraries, in milliseconds; a minute when absent. */
   readonly limitMs?: number;
 }
@@ -34,6 +40,7 @@ const LIMIT_MS = 60_000;
 export function createContainerTracker({
   docker,
   runDetails,
+  secretsOf,
   limitMs = LIMIT_MS,
 }: Dependencies): Pick<NodeActivities, 'report-in-container'> {
   return {
@@ -52,7 +59,9 @@ export function createContainerTracker({
         const silence = isInTime
           ? 'The image has no Python.'
           : `Its library was not done within ${limitMs / 1_000} s.`;
-        return trackers.map((tracker) => readAnswer(tracker, answers, silence));
+        const secrets = await secretsOf(input);
+        const mask = secrets && createSecretMask(secrets);
+        return trackers.map((tracker) => readAnswer({ tracker, answers, silence, mask }));
       }),
   };
 
@@ -89,16 +98,32 @@ function filesOf(report: RunReport, trackers: readonly Tracker[]): ContainerFile
   ];
 }
 
-function readAnswer(tracker: Tracker, answers: string | undefined, silence: string): TrackerEntry {
+interface Told {
+  readonly tracker: Tracker;
+  readonly answers: string | undefined;
+  /** Why there is no answer. */
+  readonly silence: string;
+  /** Libraries quote what they send and get, keys too. */
+  readonly mask: SecretMask | undefined;
+}
+
+function readAnswer({ tracker, answers, silence, mask }: Told): TrackerEntry {
   const all = (answers === undefined ? {} : parse(answers)) as Partial<Record<Tracker, Answer | null>>;
   const answer = all[tracker];
   if (!answer) return { tracker, problem: silence };
   const { problem, url } = answer;
   return {
     tracker,
-    ...(typeof problem === 'string' && { problem }),
-    ...(typeof url === 'string' && /^https?:\/\//.test(url) && { url }),
+    ...(typeof problem === 'string' && { problem: mask ? foreignWords(problem, mask) : UNMASKABLE }),
+    ...(isLink(url) && mask && foreignWords(url, mask) === url && { url }),
   };
+}
+
+const UNMASKABLE =
+  'What its library said is not shown, since nobody can tell the secrets of the run any more.';
+
+function isLink(url: unknown): url is string {
+  return typeof url === 'string' && /^https?:\/\/[\x21-\x7e]+$/.test(url);
 }
 
 /** As the program in the container says it, or what the run has put there. */

@@ -2,8 +2,10 @@
  * MLflow by its REST API, which is stable and documented; for Node there is no client library that is kept up. Works
  * with MLflow servers and with Databricks. Every request is bounded in time, every answer in size.
  */
+import { createSecretMask } from '../core/secret-mask.ts';
 import type { Metric } from '../core/tracking-report.ts';
 import type { Variables } from '../core/tracking.ts';
+import { foreignWords } from './foreign-words.ts';
 
 export interface MlflowServer {
   /** Without a slash at its end, and without credentials. */
@@ -279,7 +281,6 @@ const MAX_PARAM_LENGTH = 6_000;
 const MAX_KEY_LENGTH = 250;
 /** Of a run with thousands of metrics and parameters. */
 const MAX_ANSWER_BYTES = 16 * 1024 ** 2;
-const MAX_QUOTED = 300;
 
 interface Experiment {
   readonly experiment_id: string;
@@ -351,7 +352,8 @@ function silence(error: unknown, timeoutMs: number): string {
 }
 
 /** Only what MLflow itself says is quoted: an address that is no MLflow may answer with anything. */
-function refusal({ url }: MlflowServer, { status, text }: Answer): MlflowError {
+function refusal(server: MlflowServer, { status, text }: Answer): MlflowError {
+  const { url } = server;
   const { error_code: code, message } = (parse(text) ?? {}) as Refusal;
   const isMlflow = typeof code === 'string';
   if (status === 401 || status === 403) {
@@ -361,6 +363,14 @@ function refusal({ url }: MlflowServer, { status, text }: Answer): MlflowError {
     );
   }
   if (!isMlflow) return new MlflowError(`What answers at ${url} is no MLflow server (HTTP ${status}).`);
-  const said = typeof message === 'string' ? message.split('\n')[0]?.slice(0, MAX_QUOTED) : '';
-  return new MlflowError(`MLflow at ${url} refuses: ${said || code}`, code);
+  const [said] = typeof message === 'string' ? message.split('\n') : [];
+  const words = foreignWords(said || code, createSecretMask(credentialsOf(server)));
+  return new MlflowError(`MLflow at ${url} refuses: ${words}`, code);
+}
+
+/** All that a server knows from us and must not be seen: a token, or the password of a user. */
+function credentialsOf({ authorization = '' }: MlflowServer): string[] {
+  const [scheme, value = ''] = authorization.split(' ', 2);
+  if (scheme !== 'Basic') return [value];
+  return [Buffer.from(value, 'base64').toString().replace(/^.*?:/s, '')];
 }

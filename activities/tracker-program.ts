@@ -86,7 +86,8 @@ for tracker in report["trackers"]:
         answers[tracker] = {"problem": "The image has no Python package %s." % (error.name or tracker)}
     except Exception as error:
         words = str(error).strip().splitlines() or [""]
-        answers[tracker] = {"problem": ("%s: %s" % (type(error).__name__, words[0]))[:300]}
+        # Far more than is shown: what is cut here of a secret is not found in it any more.
+        answers[tracker] = {"problem": ("%s: %s" % (type(error).__name__, words[0]))[:20000]}
     with open("${TRACKER_ANSWERS_PATH}.new", "w") as file:
         json.dump(answers, file)
     os.replace("${TRACKER_ANSWERS_PATH}.new", "${TRACKER_ANSWERS_PATH}")

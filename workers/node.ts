@@ -130,10 +130,11 @@ async function serveNode(config: NodeConfig): Promise<void> {
   });
   const feed = createMetricFeed({ variablesOf });
   const watch = createRankWatch({ docker, progress, feed, ...(settings.attachGpus && { gpus }) });
+  const secretsOf = (ref: RankRef): Promise<readonly string[] | undefined> => secrets.maskedFor(ref);
   const logs = createContainerLogs({
     docker,
     stream: createLogStream(nats),
-    secretsOf: (ref) => secrets.maskedFor(ref),
+    secretsOf,
     maxBytes: config.logLimitBytes,
   });
   const cleanUp = cleanUpAll([
@@ -161,7 +162,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
       mayStart: (signal) => lease.untilFresh(signal),
       cleanUp,
     }),
-    ...createContainerTracker({ docker, runDetails }),
+    ...createContainerTracker({ docker, runDetails, secretsOf }),
     ...createTrackerActivities({ runDetails, variablesOf }),
   };
   const connection = await patiently('Temporal', () => NativeConnection.connect(connectionOptions));

@@ -42,7 +42,10 @@ afterEach(async () => {
 
 const END: RunEnd = { status: 'FAILED', reason: 'NonZeroExit', message: 'It failed.', exitCode: 3 };
 
-function agent(limitMs?: number) {
+/** Of the runs here, as the node knows them. */
+const SECRETS = ['local-key-0123456789'];
+
+function agent({ limitMs, secrets = SECRETS }: Told = {}) {
   const additionsFor = async () => ({
     mounts: [
       { source: packages, target: '/packages', readOnly: true },
@@ -54,8 +57,19 @@ function agent(limitMs?: number) {
     Promise.resolve(ranks.filter((rank) => rank.run === run).map((rank) => endedRun(rank))[0]);
   return {
     ...anAgent(Promise.resolve(connection), {}, { additionsFor }),
-    ...createContainerTracker({ docker, runDetails, ...(limitMs !== undefined && { limitMs }) }),
+    ...createContainerTracker({
+      docker,
+      runDetails,
+      secretsOf: () => Promise.resolve(secrets ?? undefined),
+      ...(limitMs !== undefined && { limitMs }),
+    }),
   };
+}
+
+interface Told {
+  readonly limitMs?: number;
+  /** Null when nobody can tell them any more. */
+  readonly secrets?: readonly string[] | null;
 }
 
 function tracked(command: string, spec: Partial<RunSpec>): RankExecution {
@@ -64,8 +78,8 @@ function tracked(command: string, spec: Partial<RunSpec>): RankExecution {
   return rank;
 }
 
-function tell(rank: RankExecution, limitMs?: number): Promise<readonly TrackerEntry[]> {
-  return anAttempt().run(agent(limitMs)['report-in-container'], { ...rank, end: END });
+function tell(rank: RankExecution, told?: Told): Promise<readonly TrackerEntry[]> {
+  return anAttempt().run(agent(told)['report-in-container'], { ...rank, end: END });
 }
 
 it('adds to what the run has logged itself with wandb and comet_ml how it has ended, in the same entries', async () => {
@@ -142,10 +156,43 @@ it('says what is missing in the image, and gives up on a library that does not e
     },
   );
   await anAttempt().run(agent().execute, endless);
-  expect(await tell(endless, 1_500)).toEqual([
+  expect(await tell(endless, { limitMs: 1_500 })).toEqual([
     { tracker: 'wandb', problem: 'Its library was not done within 1.5 s.' },
   ]);
   expect((await containerOf(endless))?.status).toBe('exited');
+});
+
+/** A program that puts a library of this name before the real one. */
+const library = (name: string, python: string): string =>
+  `mkdir -p /libs; cat > /libs/${name}.py <<'END'\n${python}\nEND\n`;
+
+it('shows no secrets of what a library says, no control characters, and no more than a few lines', async () => {
+  const wandb = library(
+    'wandb',
+    `raise ValueError("refused \\x1b[31m${SECRETS[0]}\\x07 " + "x" * 480 + "${SECRETS[0]}" + "y" * 900)`,
+  );
+  const comet = library(
+    'comet_ml',
+    `
+class Experiment:
+    url = "https://comet.example/?key=${SECRETS[0]}"
+    def __getattr__(self, name): return lambda *args, **more: None
+def start(**_): return Experiment()
+def ExperimentConfig(**_): pass`,
+  );
+  const rank = tracked(wandb + comet, {
+    integrations: [
+      { type: 'wandb', environment: {} },
+      { type: 'comet_ml', environment: {} },
+    ],
+    envVariables: { PYTHONPATH: '/libs' },
+  });
+  await anAttempt().run(agent().execute, rank);
+  const [ofWandb, ofComet] = await tell(rank);
+  const start = 'ValueError: refused  [31m***  ';
+  expect(ofWandb).toEqual({ tracker: 'wandb', problem: `${start}${'x'.repeat(480)}***`.slice(0, 500) });
+  expect(ofComet).toEqual({ tracker: 'comet_ml' });
+  expect((await tell(rank, { secrets: null }))[0]?.problem).toMatch(/^What its library said is not shown/);
 });
 
 /** Of an offline run: the last record of each kind, with the updates of configuration and summary in one. */

@@ -71,6 +71,23 @@ it('shows credentials to nobody but the address that was named, and quotes no pa
   server.close();
 });
 
+it.each([
+  [{ MLFLOW_TRACKING_TOKEN: 'token-0123456789' }, 'Bearer token-0123456789'],
+  [{ MLFLOW_TRACKING_USERNAME: 'u', MLFLOW_TRACKING_PASSWORD: 'word-01234567' }, 'word-01234567'],
+])('quotes what MLflow says without the credentials that it may repeat', async (credentials, secret) => {
+  const server = createServer((request, response) => {
+    const message = `no \u001b[31m ${secret} or ${request.headers.authorization} ${'x'.repeat(9_000)}`;
+    response.writeHead(400).end(JSON.stringify({ error_code: 'BAD_REQUEST', message }));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const uri = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const mlflow = createMlflow(mlflowServer({ MLFLOW_TRACKING_URI: uri, ...credentials }), 5_000);
+  await expect(mlflow.get('1')).rejects.toThrow(
+    /^MLflow at \S+ refuses: no {2}\[31m (Bearer )?\*\*\* or (Bearer|Basic) \S*\*\*\*\S* x{400,500}$/,
+  );
+  server.close();
+});
+
 it('says why the network does not bring an answer, and nothing of a request that cannot be made', async () => {
   const away = createMlflow({ url: `http://127.0.0.1:${await freePort()}`, isDatabricks: false }, 5_000);
   await expect(away.get('1')).rejects.toThrow(/does not answer: connect ECONNREFUSED/);
