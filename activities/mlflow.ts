@@ -190,11 +190,10 @@ export function createMlflow(server: MlflowServer, timeoutMs: number, signal?: A
     },
 
     async log(runId, { metrics = [], params = new Map<string, string>(), tags = {} }) {
-      const names = [...params].map(([key, value]) => ({
-        key: plainKey(key),
-        value: value.slice(0, MAX_PARAM_LENGTH),
-      }));
-      for (const batch of batches(names, MAX_PARAMS))
+      // Of names that become one, the last: MLflow refuses a second value.
+      const plain = new Map([...params].map(([key, value]) => [plainKey(key), value]));
+      const short = [...plain].map(([key, value]) => ({ key, value: value.slice(0, MAX_PARAM_LENGTH) }));
+      for (const batch of batches(short, MAX_PARAMS))
         await post('runs/log-batch', { run_id: runId, params: batch });
       for (const batch of batches(entries(tags), MAX_PARAMS))
         await post('runs/log-batch', { run_id: runId, tags: batch });
@@ -305,17 +304,24 @@ function entries(values: Readonly<Record<string, string>>): Entry[] {
   return Object.entries(values).map(([key, value]) => ({ key, value }));
 }
 
-/** What MLflow takes as the name of a parameter or a metric. */
+/** What MLflow takes as the name of a parameter or a metric: the path of a file that has one spelling. */
 export function plainKey(name: string): string {
-  const plain = name.replaceAll(/[^\w\-. :/]/g, '_').replaceAll(/\/{2,}|^[/.]+|[/.]+$/g, '_');
-  return plain.slice(0, MAX_KEY_LENGTH);
+  const plain = name
+    .replaceAll(/[^\w\-. :/]/g, '_')
+    .replaceAll(/\/{2,}|^[/.]+/g, '_')
+    .replaceAll(/(?<=\/)\.{1,2}(?=\/)/g, '_');
+  return plain.slice(0, MAX_KEY_LENGTH).replace(/[/.]+$/, '_') || '_';
+}
+
+/** As MLflow keeps it: a fraction makes it drop, without a word, this metric and all after it. */
+export function plainStep(step: number): number {
+  return Math.min(Math.round(step), Number.MAX_SAFE_INTEGER);
 }
 
 function metricJson({ name, value, step, at }: Metric): object {
   // As protocol buffers write in JSON what is no number there.
   const number = Number.isFinite(value) ? value : String(value);
-  // A fraction where MLflow wants a whole number makes it drop, without a word, this metric and all after it.
-  return { key: plainKey(name), value: number, timestamp: Math.round(at), step: Math.round(step) };
+  return { key: plainKey(name), value: number, timestamp: Math.round(at), step: plainStep(step) };
 }
 
 function* batches<T>(items: readonly T[], size: number): Generator<readonly T[]> {

@@ -10,7 +10,7 @@ import type { RunReport } from '../core/tracking-report.ts';
 import { entryLink, missingKey, RUN_TAG, TRACKER_NAMES, trackersOf } from '../core/tracking.ts';
 import type { Tracker, TrackerEntry, Variables } from '../core/tracking.ts';
 import type { NodeActivities, RankExecution } from './contract.ts';
-import { createMlflow, MlflowError, mlflowServer, NoMlflowServer, plainKey } from './mlflow.ts';
+import { createMlflow, MlflowError, mlflowServer, NoMlflowServer, plainKey, plainStep } from './mlflow.ts';
 import type { Mlflow, MlflowRun } from './mlflow.ts';
 import { reportOf } from './run-report.ts';
 import type { TrackerVariables } from './tracker-variables.ts';
@@ -208,7 +208,7 @@ function missingParameters({ parameters }: RunReport, { data }: MlflowRun): Read
 function missingMetrics({ metrics, endedAt }: RunReport, { data }: MlflowRun): RunReport['metrics'] {
   const steps = new Map(data.metrics?.map(({ key, step }) => [key, Number(step ?? 0)]));
   return metrics
-    .filter(({ name, step }) => (steps.get(plainKey(name)) ?? -1) < Math.round(step))
+    .filter(({ name, step }) => (steps.get(plainKey(name)) ?? -1) < plainStep(step))
     .map((metric) => ({ ...metric, at: metric.at || endedAt }));
 }
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { expect, it } from 'vitest';
-import { createMlflow, mlflowServer } from '../../activities/mlflow.ts';
+import { createMlflow, mlflowServer, plainKey } from '../../activities/mlflow.ts';
 import { freePort } from '../support/nats.ts';
 
 const basic = (text: string): string => `Basic ${Buffer.from(text).toString('base64')}`;
@@ -51,6 +51,20 @@ it.each([
 ])('%o is refused with what is missing or wrong, which is not quoted', (variables, words) => {
   expect(() => mlflowServer(variables)).toThrow(words);
   expect(() => mlflowServer(variables)).not.toThrow(/hidden/);
+});
+
+it.each([
+  ['acc@1', 'acc_1'],
+  ['', '_'],
+  ['.', '_'],
+  ['..', '_'],
+  ['a//b/', 'a_b_'],
+  ['a/./../b', 'a/_/_/b'],
+  [`${'a'.repeat(248)}/../b`, `${'a'.repeat(248)}/_`],
+  [`${'a'.repeat(249)}/b`, `${'a'.repeat(249)}_`],
+])('%o is the parameter %o', (name, key) => {
+  expect(plainKey(name)).toBe(key);
+  expect(plainKey(key)).toBe(key);
 });
 
 it('shows credentials to nobody but the address that was named, and quotes no page that is not MLflow', async () => {

@@ -116,6 +116,21 @@ with mlflow.start_run():
     );
   });
 
+  it('takes all names and steps, and one value of names that are the same to it', async () => {
+    const rank = tracked();
+    const parametersYaml = 'a@b: 1\na#b: 2\nc/../d: 3\n..: 4\n';
+    const details = endedRun({ ...rank, spec: { ...rank.spec, parametersYaml } });
+    const metrics = { '': 1, 'x/./y': 2, '.': 3 };
+    const reports = details.reports.map((each) => ({
+      ...each,
+      progress: { step: 1e300, stepAt: ENDED, metrics, links: {} },
+    }));
+    await report({ ...details, reports });
+    const [entry] = await entriesOf(rank);
+    expect(asMap(entry?.data.params)).toEqual({ a_b: '2', 'c/_/d': '3', _: '4' });
+    expect(asMap(entry?.data.metrics)).toMatchObject({ 'x/_/y': 2, _: expect.any(Number) });
+  });
+
   it('goes on with the entry of the run in its next resumption', async () => {
     const rank = tracked();
     const opened = await open(rank);
