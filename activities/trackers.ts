@@ -159,12 +159,13 @@ async function reportToMlflow(
   // Somebody has thrown it away.
   if (entry.info.lifecycle_stage === 'deleted') return mlflow.link(entry);
   const runId = entry.info.run_id;
+  // First: whatever MLflow has against the rest, nobody is to see the run going on for ever.
+  await mlflow.setStatus(runId, MLFLOW_STATUSES[report.outcome], report.endedAt);
   await mlflow.log(runId, { tags: await tagsOf(report, mlflow, entry) });
   await mlflow.log(runId, {
     params: missingParameters(report, entry),
     metrics: missingMetrics(report, entry),
   });
-  await mlflow.setStatus(runId, MLFLOW_STATUSES[report.outcome], report.endedAt);
   return mlflow.link(entry);
 }
 

@@ -1,4 +1,9 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { buffer } from 'node:stream/consumers';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { RankExecution } from '../../activities/contract.ts';
 import { createMetricFeed } from '../../activities/metric-feed.ts';
 import { createTrackerVariables } from '../../activities/tracker-variables.ts';
@@ -16,6 +21,27 @@ beforeAll(async () => {
   mlflow = await TestMlflow.start();
 });
 afterAll(() => mlflow?.dispose());
+const proxies: Server[] = [];
+afterEach(() => {
+  for (const proxy of proxies.splice(0)) proxy.close();
+});
+
+/** The address of MLflow behind a proxy that spoils its answers to requests of this kind. */
+async function spoiled(kind: string, spoil: (answer: ServerResponse) => void): Promise<string> {
+  const relay = async (request: IncomingMessage, answer: ServerResponse): Promise<void> => {
+    const { method = '', url = '', headers } = request;
+    const { 'content-type': type = '' } = headers;
+    const body = method === 'GET' ? {} : { body: await buffer(request), headers: { 'content-type': type } };
+    const real = await fetch(mlflow.url + url, { method, ...body });
+    const text = await real.text();
+    if (url.includes(kind)) spoil(answer);
+    else answer.writeHead(real.status).end(text);
+  };
+  const proxy = createServer((request, answer) => void relay(request, answer)).listen(0, '127.0.0.1');
+  proxies.push(proxy);
+  await once(proxy, 'listening');
+  return `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+}
 
 function tracked(uri = mlflow.url): RankExecution {
   const environment = { MLFLOW_TRACKING_URI: uri, MLFLOW_EXPERIMENT_NAME: '/team/llama' };
@@ -129,6 +155,15 @@ with mlflow.start_run():
     const [entry] = await entriesOf(rank);
     expect(asMap(entry?.data.params)).toEqual({ a_b: '2', 'c/_/d': '3', _: '4' });
     expect(asMap(entry?.data.metrics)).toMatchObject({ 'x/_/y': 2, _: expect.any(Number) });
+  });
+
+  it('knows that a run has ended when it refuses everything else that is said of it', async () => {
+    const refuse = (answer: ServerResponse) =>
+      answer.writeHead(500).end('{"error_code":"INTERNAL_ERROR","message":"no"}');
+    const rank = tracked(await spoiled('log-batch', refuse));
+    const opened = await open(rank);
+    await expect(report(endedRun(rank, opened))).rejects.toThrow('refuses: no');
+    expect((await entriesOf(rank)).map(({ info }) => info['status'])).toEqual(['FAILED']);
   });
 
   it('goes on with the entry of the run in its next resumption', async () => {
