@@ -61,6 +61,7 @@ export function createMetricFeed({ variablesOf, intervalMs = INTERVAL_MS }: Depe
   ): Promise<void> {
     let mlflow: Mlflow | undefined;
     let waitMs = intervalMs;
+    let hasSaid = false;
     for (let last = false; !last;) {
       await sleep(waitMs, undefined, { signal: ended }).catch(() => undefined);
       last = ended.aborted;
@@ -68,7 +69,11 @@ export function createMetricFeed({ variablesOf, intervalMs = INTERVAL_MS }: Depe
       const batch = waiting.slice();
       try {
         mlflow ??= await connect(input);
-        await mlflow.log(runId, { metrics: batch });
+        const refusal = await mlflow.log(runId, { metrics: batch });
+        if (refusal !== undefined && !hasSaid) {
+          hasSaid = true;
+          console.error(`Some metrics of ${containerName(input)} are left out: ${refusal}`);
+        }
         // More may have come, and dropped some of these.
         waiting.splice(0, waiting.length, ...waiting.slice(waiting.indexOf(batch.at(-1) as Metric) + 1));
         waitMs = intervalMs;

@@ -63,7 +63,11 @@ export interface Mlflow {
     readonly tags: Readonly<Record<string, string>>;
   }): Promise<MlflowRun>;
   get(runId: string): Promise<MlflowRun>;
-  /** In as many requests as the limits of MLflow ask for. Parameters that are there with another value are refused. */
+  /**
+   * In as many requests as the limits of MLflow ask for. What MLflow refuses, like parameters that are there with another
+   * value, is left out.
+   * @returns the sentence of the first refusal
+   */
   log(
     runId: string,
     what: {
@@ -71,7 +75,7 @@ export interface Mlflow {
       readonly params?: ReadonlyMap<string, string>;
       readonly tags?: Readonly<Record<string, string>>;
     },
-  ): Promise<void>;
+  ): Promise<string | undefined>;
   /** @param endTime epoch milliseconds */
   setStatus(
     runId: string,
@@ -193,13 +197,16 @@ export function createMlflow(server: MlflowServer, timeoutMs: number, signal?: A
       // Of names that become one, the last: MLflow refuses a second value.
       const plain = new Map([...params].map(([key, value]) => [plainKey(key), value]));
       const short = [...plain].map(([key, value]) => ({ key, value: value.slice(0, MAX_PARAM_LENGTH) }));
-      for (const batch of batches(short, MAX_PARAMS))
-        await post('runs/log-batch', { run_id: runId, params: batch });
-      for (const batch of batches(entries(tags), MAX_PARAMS))
-        await post('runs/log-batch', { run_id: runId, tags: batch });
-      for (const batch of batches(metrics.map(metricJson), MAX_METRICS)) {
-        await post('runs/log-batch', { run_id: runId, metrics: batch });
+      const kinds = [
+        { kind: 'tags', items: entries(tags), most: MAX_PARAMS },
+        { kind: 'params', items: short, most: MAX_PARAMS },
+        { kind: 'metrics', items: metrics.map(metricJson), most: MAX_METRICS },
+      ] as const;
+      const refusals: string[] = [];
+      for (const { kind, items, most } of kinds) {
+        for (const batch of batches<object>(items, most)) await logTaken({ runId, kind }, batch, refusals);
       }
+      return refusals[0];
     },
 
     async setStatus(runId, status, endTime) {
@@ -240,6 +247,26 @@ export function createMlflow(server: MlflowServer, timeoutMs: number, signal?: A
     );
   }
 
+  /** One bad item makes MLflow refuse all of a request: it is found by halving what was refused. */
+  async function logTaken(
+    place: { readonly runId: string; readonly kind: 'tags' | 'params' | 'metrics' },
+    items: readonly object[],
+    refusals: string[],
+  ): Promise<void> {
+    try {
+      await post('runs/log-batch', { run_id: place.runId, [place.kind]: items });
+    } catch (error) {
+      if (!isCode(error, 'INVALID_PARAMETER_VALUE')) throw error;
+      if (items.length === 1 || refusals.length >= MAX_REFUSALS) {
+        refusals.push(error.message);
+        return;
+      }
+      const half = Math.ceil(items.length / 2);
+      await logTaken(place, items.slice(0, half), refusals);
+      await logTaken(place, items.slice(half), refusals);
+    }
+  }
+
   function post<T>(path: string, body: unknown): Promise<T> {
     return request<T>('POST', `${API}/${path}`, JSON.stringify(body));
   }
@@ -275,6 +302,8 @@ const API = '/api/2.0/mlflow';
 /** Of one request. */
 const MAX_PARAMS = 100;
 const MAX_METRICS = 500;
+/** Of one call, after which no bad item is looked for any more: where all is refused, they would be thousands. */
+const MAX_REFUSALS = 20;
 /** Old servers take fewer, and say so. */
 const MAX_PARAM_LENGTH = 6_000;
 const MAX_KEY_LENGTH = 250;
@@ -296,7 +325,7 @@ interface Refusal {
   readonly message?: unknown;
 }
 
-function isCode(error: unknown, code: string): boolean {
+function isCode(error: unknown, code: string): error is MlflowError {
   return error instanceof MlflowError && error.code === code;
 }
 

@@ -161,14 +161,17 @@ async function reportToMlflow(
   const runId = entry.info.run_id;
   // First: whatever MLflow has against the rest, nobody is to see the run going on for ever.
   await mlflow.setStatus(runId, MLFLOW_STATUSES[report.outcome], report.endedAt);
-  await mlflow.log(runId, { tags: await tagsOf(report, mlflow, entry) });
-  await mlflow.log(runId, {
+  const refusal = await mlflow.log(runId, {
+    tags: await tagsOf(report, mlflow, entry),
     params: missingParameters(report, entry),
     metrics: missingMetrics(report, entry),
   });
+  // Where those look who miss something.
+  if (refusal !== undefined) await mlflow.log(runId, { tags: { [REFUSED_TAG]: refusal } });
   return mlflow.link(entry);
 }
 
+const REFUSED_TAG = 'mcli.refused';
 const MLFLOW_STATUSES = { completed: 'FINISHED', failed: 'FAILED', stopped: 'KILLED' } as const;
 
 async function tagsOf(report: RunReport, mlflow: Mlflow, entry: MlflowRun): Promise<Record<string, string>> {

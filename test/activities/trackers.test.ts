@@ -6,6 +6,7 @@ import { buffer } from 'node:stream/consumers';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { RankExecution } from '../../activities/contract.ts';
 import { createMetricFeed } from '../../activities/metric-feed.ts';
+import { createMlflow, mlflowServer } from '../../activities/mlflow.ts';
 import { createTrackerVariables } from '../../activities/tracker-variables.ts';
 import { createTrackerActivities } from '../../activities/trackers.ts';
 import type { RunDetails } from '../../client/run-history.ts';
@@ -155,6 +156,38 @@ with mlflow.start_run():
     const [entry] = await entriesOf(rank);
     expect(asMap(entry?.data.params)).toEqual({ a_b: '2', 'c/_/d': '3', _: '4' });
     expect(asMap(entry?.data.metrics)).toMatchObject({ 'x/_/y': 2, _: expect.any(Number) });
+  });
+
+  it('gets everything but what it refuses, and says in the entry what that was', async () => {
+    const rank = tracked();
+    const tracking = await open(rank);
+    const runId = tracking.environment['MLFLOW_RUN_ID'] ?? '';
+    const client = createMlflow(mlflowServer({ MLFLOW_TRACKING_URI: mlflow.url }), 20_000);
+    const params = new Map(Array.from({ length: 90 }, (_, index) => [`p${index}`, '1']));
+    expect(await client.log(runId, { params: new Map([['p50', '2']]) })).toBeUndefined();
+    expect(await client.log(runId, { params })).toContain('p50');
+    const feed = createMetricFeed({ variablesOf, intervalMs: 50 }).begin({ ...rank, tracking });
+    const metric = { name: 'loss', value: 1, step: 1, at: STARTED };
+    feed?.add([{ ...metric, at: Number.NaN }, metric]);
+    await eventually(
+      () => entriesOf(rank),
+      ([entry]) => entry?.data.metrics !== undefined,
+    );
+    feed?.end();
+
+    const details = endedRun(rank, tracking);
+    const reports = details.reports.map((each) => ({
+      ...each,
+      progress: { step: 2, stepAt: Infinity, metrics: { loss: 2 }, links: {} },
+    }));
+    await report({ ...details, reports });
+    const [entry] = await entriesOf(rank);
+    expect(asMap(entry?.data.params)).toMatchObject({ p0: '1', p50: '2', p89: '1', lr: '0.0001' });
+    expect(asMap(entry?.data.metrics)).toMatchObject({ loss: 1 });
+    expect(asMap(entry?.data.tags)).toMatchObject({
+      'mcli.status': 'FAILED',
+      'mcli.refused': expect.stringContaining('timestamp'),
+    });
   });
 
   it('knows that a run has ended when it refuses everything else that is said of it', async () => {
