@@ -131,8 +131,18 @@ async function entryOf(mlflow: Mlflow, variables: Variables, wanted: WantedEntry
     variables['MLFLOW_EXPERIMENT_ID'] ||
     (await mlflow.experiment(variables['MLFLOW_EXPERIMENT_NAME'] || DEFAULT_EXPERIMENT));
   const { run: name, startTime, tags } = wanted;
-  const found = await mlflow.find(experimentId, { key: RUN_TAG, value: name });
-  return found ?? (await mlflow.create({ experimentId, name, startTime, tags }));
+  const find = (): Promise<MlflowRun | undefined> => mlflow.find(experimentId, { key: RUN_TAG, value: name });
+  const found = await find();
+  if (found !== undefined) return found;
+  try {
+    return await mlflow.create({ experimentId, name, startTime, tags });
+  } catch (error) {
+    // Its answer may be lost, and the entry be there: a program that is not told of it makes a second.
+    const isRefused = error instanceof MlflowError && error.code !== undefined;
+    const made = isRefused ? undefined : await find().catch(() => undefined);
+    if (made === undefined) throw error;
+    return made;
+  }
 }
 
 const DEFAULT_EXPERIMENT = 'Default';

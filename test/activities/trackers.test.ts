@@ -208,6 +208,15 @@ with mlflow.start_run():
     expect((await entriesOf(rank)).map(({ info }) => info['status'])).toEqual(['RUNNING']);
   });
 
+  it('has one entry of a run, also when its answer to the making of it was lost', async () => {
+    const lost = await spoiled('runs/create', (answer) => answer.destroy());
+    const rank = tracked(lost);
+    const opened = await open(rank);
+    const [entry, ...more] = await entriesOf(rank);
+    expect(more).toEqual([]);
+    expect(opened.environment).toEqual({ MLFLOW_RUN_ID: entry?.info['run_id'] });
+  });
+
   it('shows metrics while the run goes on, and the last of them when it has ended', async () => {
     const rank = tracked();
     const tracking = await open(rank);
