@@ -21,6 +21,7 @@ import { reportOf } from './run-report.ts';
 import {
   REPORT_PATH,
   TRACKER_ANSWERS_PATH,
+  TRACKER_OUTPUTS,
   TRACKER_PROGRAM,
   TRACKER_PROGRAM_PATH,
   TRACKER_SCRIPT,
@@ -95,6 +96,7 @@ function filesOf(report: RunReport, trackers: readonly Tracker[]): ContainerFile
     ...entryFiles(`${READ_SECRETS}${TRACKER_SCRIPT}`),
     { path: REPORT_PATH, content },
     { path: TRACKER_PROGRAM_PATH, content: TRACKER_PROGRAM },
+    ...TRACKER_OUTPUTS,
   ];
 }
 

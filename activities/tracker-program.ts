@@ -3,14 +3,21 @@
  * libraries, which alone know how their servers want it. What the run has logged itself is left as it is.
  */
 import { CONFIG_DIR } from '../core/naming.ts';
+import type { ContainerFile } from './docker.ts';
 
 export const REPORT_PATH = `${CONFIG_DIR}/tracking.json`;
 export const TRACKER_PROGRAM_PATH = `${CONFIG_DIR}/tracking.py`;
-/** JSON: for each tracker that has answered, what is wrong, and where it shows the run. */
+/** JSON: for each tracker that has answered, what is wrong, and where it shows the run. Empty before the first. */
 export const TRACKER_ANSWERS_PATH = `${CONFIG_DIR}/tracking-answers.json`;
+const TRACKER_LOG_PATH = `${CONFIG_DIR}/tracking.log`;
+
+/** Made beforehand: the image may run as any user, and the folder is not open to all. */
+export const TRACKER_OUTPUTS: readonly ContainerFile[] = [TRACKER_ANSWERS_PATH, TRACKER_LOG_PATH].map(
+  (path) => ({ path, content: '', mode: 0o666 }),
+);
 
 /** Its output is for nobody: the log of the run is closed. */
-export const TRACKER_SCRIPT = `exec > ${CONFIG_DIR}/tracking.log 2>&1
+export const TRACKER_SCRIPT = `exec > ${TRACKER_LOG_PATH} 2>&1
 for python in python3 python; do
   if command -v "$python" > /dev/null; then exec "$python" ${TRACKER_PROGRAM_PATH}; fi
 done
@@ -88,7 +95,6 @@ for tracker in report["trackers"]:
         words = str(error).strip().splitlines() or [""]
         # Far more than is shown: what is cut here of a secret is not found in it any more.
         answers[tracker] = {"problem": ("%s: %s" % (type(error).__name__, words[0]))[:20000]}
-    with open("${TRACKER_ANSWERS_PATH}.new", "w") as file:
-        json.dump(answers, file)
-    os.replace("${TRACKER_ANSWERS_PATH}.new", "${TRACKER_ANSWERS_PATH}")
+    with open("${TRACKER_ANSWERS_PATH}", "w") as file:
+        file.write(json.dumps(answers))
 `.trimStart();

@@ -16,6 +16,7 @@ import { endedRun } from '../support/ended-run.ts';
 import { startNats } from '../support/nats.ts';
 import type { TestNats } from '../support/nats.ts';
 import { installPythonPackages } from '../support/python-packages.ts';
+import { buildFrom, removeImages } from '../support/registry.ts';
 
 let nats: TestNats;
 let connection: NatsConnection;
@@ -165,6 +166,21 @@ it('says what is missing in the image, and gives up on a library that does not e
 /** A program that puts a library of this name before the real one. */
 const library = (name: string, python: string): string =>
   `mkdir -p /libs; cat > /libs/${name}.py <<'END'\n${python}\nEND\n`;
+
+it('hears the libraries of an image whose user may write nowhere', async () => {
+  const image = 'mcli-test/tracker-nobody:1';
+  await buildFrom('bash', image, 'USER nobody');
+  try {
+    const wandb = { type: 'wandb', environment: {} } as const;
+    const envVariables = { PYTHONPATH: '/packages', WANDB_MODE: 'offline' };
+    const rank = tracked('true', { image, integrations: [wandb], envVariables });
+    await anAttempt().run(agent().execute, rank);
+    expect(await tell(rank)).toEqual([{ tracker: 'wandb' }]);
+    await docker.remove(containerName(rank));
+  } finally {
+    await removeImages([image]);
+  }
+});
 
 it('shows no secrets of what a library says, no control characters, and no more than a few lines', async () => {
   const wandb = library(
