@@ -33,7 +33,7 @@ export interface ProgressReader {
   /** How much of the file has been read, in bytes: to the end of a line. */
   readonly position: number;
   /**
-   * What came since the last time.
+   * What came since the last time; of very much, the newest.
    * @param last takes a line for whole that has no end
    */
   read(last: boolean): AsyncIterable<ProgressLines>;
@@ -43,6 +43,8 @@ const FOLDER_IN_CONTAINER = '/mnt/mcli-progress';
 const FILE_NAME = 'progress.jsonl';
 /** One report; what is longer is passed over. */
 const MAX_LINE_BYTES = 64 * 1024;
+/** Of one reading: an hour of a run that writes 4 KiB a second. The end of a run waits for the last of them. */
+const MAX_READ_BYTES = 16 * 1024 ** 2;
 
 export function createProgressFiles(stateDirectory: string): ProgressFiles {
   const folderOf = (ref: RankRef): string => join(stateDirectory, 'progress', containerName(ref));
@@ -73,7 +75,7 @@ class FileReader implements ProgressReader {
   position: number;
   readonly #path: string;
   readonly #buffer = Buffer.alloc(MAX_LINE_BYTES);
-  /** True inside of a line that is too long. */
+  /** True inside of a line that is too long, or whose beginning was not read. */
   #isPassingOver = false;
 
   constructor(path: string, from: number) {
@@ -93,6 +95,12 @@ class FileReader implements ProgressReader {
         this.#isPassingOver = false;
       }
       const at = Math.min(stat.mtimeMs, Date.now());
+      // A file may claim any size, and hold nothing.
+      if (stat.size - this.position > MAX_READ_BYTES) {
+        this.position = stat.size - MAX_READ_BYTES;
+        this.#isPassingOver = true;
+        yield { reports: [], problem: `more than ${MAX_READ_BYTES} bytes came at once`, at };
+      }
       // What is written meanwhile is for the next time: this one has an end.
       while (this.position < stat.size) {
         const lines = await this.#next(file, last);

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { appendFile, mkdtemp, rm, stat, symlink, unlink, writeFile } from 'node:fs/promises';
+import { appendFile, mkdtemp, rm, stat, symlink, truncate, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -81,6 +81,18 @@ it('may have very many lines', async () => {
   }
   expect(last).toBe(199_999);
   expect(most).toBeLessThan(10_000);
+});
+
+it('may claim to be as long as a disk, and is read from its newest lines on', async () => {
+  const reading = reader();
+  await appendFile(file, '{"step":1}\n');
+  await truncate(file, 2 ** 40);
+  await appendFile(file, '\n{"step":2}\n');
+  const { steps, problems } = await read(reading);
+  expect(steps).toEqual([2]);
+  expect(problems[0]).toBe('more than 16777216 bytes came at once');
+  await truncate(file, 2 ** 41);
+  expect((await read(reading, true)).steps).toEqual([]);
 });
 
 it('may be begun anew by the run', async () => {
