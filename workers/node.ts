@@ -51,6 +51,7 @@ import {
   nodeWorkflowId,
   WORKFLOW_TYPES,
 } from '../core/naming.ts';
+import type { RankRef } from '../core/naming.ts';
 import { announceReady, watchParent } from '../stack/parent-watch.ts';
 import { registerNodeSignal } from '../workflows/messages.ts';
 import { keepGuard } from './keep-guard.ts';
