@@ -250,7 +250,7 @@ function configFiles(spec: RunSpec, settings: NodeSettings): ContainerFile[] {
   ];
 }
 
-/** The run as a file that could be submitted again, with the parameters verbatim. */
+/** The run as it was understood, with the parameters verbatim. */
 function runConfigYaml(spec: RunSpec): string {
   const { parametersYaml, parentName, ...rest } = spec;
   const head = stringify(withSnakeCaseKeys(rest), { lineWidth: 0 });

@@ -383,7 +383,9 @@ function silence(error: unknown, timeoutMs: number): string {
   if (error instanceof DOMException && error.name === 'TimeoutError')
     return `not within ${timeoutMs / 1_000} s`;
   const cause = error instanceof Error ? error.cause : undefined;
-  return cause instanceof Error ? cause.message : 'the request was not sent, or was given up';
+  if (!(cause instanceof Error)) return 'the request was not sent, or was given up';
+  // Of a host with several addresses, none of which answers, there is only the code.
+  return cause.message || (cause as NodeJS.ErrnoException).code || cause.name;
 }
 
 /** Only what MLflow itself says is quoted: an address that is no MLflow may answer with anything. */
