@@ -6,7 +6,7 @@
 import { ApplicationFailure, CancelledFailure, Context, log } from '@temporalio/activity';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FailureType, RunFailure } from '../core/failures.ts';
-import { DockerError } from './docker.ts';
+import { DockerError } from './docker-requests.ts';
 
 /** Well under the throttle of the worker, which decides how often a heartbeat really goes out. */
 const HEARTBEAT_MS = 1000;

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { whileDockerIsAway } from './attached.ts';
 import type { ContainerState, Docker } from './docker.ts';
-import { DockerError } from './docker.ts';
+import { DockerError } from './docker-requests.ts';
 
 /** A daemon that answers and hangs up at once is not hurried. */
 const PAUSE_MS = 300;

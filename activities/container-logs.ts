@@ -17,7 +17,7 @@ import { containerName } from '../core/naming.ts';
 import { createSecretMask } from '../core/secret-mask.ts';
 import type { SecretMask } from '../core/secret-mask.ts';
 import type { Docker } from './docker.ts';
-import { DockerError } from './docker.ts';
+import { DockerError } from './docker-requests.ts';
 import { DockerLogFrames } from './docker-log-frames.ts';
 import { LogEntryMask } from './log-entry-mask.ts';
 import type { LogAddition, LogPosition, LogStream } from './log-stream.ts';

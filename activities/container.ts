@@ -20,7 +20,7 @@ import type { EndRecord } from './container-entry.ts';
 import type { ContainerLogs } from './container-logs.ts';
 import type { ContainerExit, NodeActivities, RankAssignment, RankExecution } from './contract.ts';
 import type { ContainerFile, ContainerState, Docker } from './docker.ts';
-import { DockerError } from './docker.ts';
+import { DockerError } from './docker-requests.ts';
 import type { IntegrationPlan } from './integrations.ts';
 import { planIntegrations } from './integrations.ts';
 import type { RankWatch } from './rank-watch.ts';

@@ -1,13 +1,21 @@
 /**
- * Docker as the node agent uses it: the one module that knows dockerode. Every call is one request to the daemon,
- * bounded in time unless it follows something; errors carry the daemon's own words.
+ * Docker as the node agent uses it: what is asked of the daemon, and what of its answers matters. Every call is one
+ * request, bounded in time unless it follows something. @throws DockerError
  */
 import { dirname } from 'node:path';
-import { pipeline } from 'node:stream';
 import type { Readable } from 'node:stream';
-import { finished } from 'node:stream/promises';
 import Dockerode from 'dockerode';
-import { extract, pack } from 'tar-stream';
+import { pack } from 'tar-stream';
+import {
+  absentAsUndefined,
+  answered,
+  asked,
+  DockerError,
+  streamed,
+  unlessAlready,
+} from './docker-requests.ts';
+import { firstFile, pullEvents } from './docker-streams.ts';
+import type { PullEvent } from './docker-streams.ts';
 
 export interface ContainerState {
   readonly id: string;
@@ -38,14 +46,6 @@ export interface ImageState {
   readonly platform: string;
   /** Who runs its programs: a name or a number, perhaps with a group after `:`; empty for root. */
   readonly user: string;
-}
-
-/** One line of the daemon's pull progress. */
-export interface PullEvent {
-  readonly id?: string;
-  readonly status?: string;
-  readonly error?: string;
-  readonly progressDetail?: { readonly current?: number; readonly total?: number };
 }
 
 export type RegistryLogin = Pick<Dockerode.AuthConfigObject, 'username' | 'password' | 'serveraddress'>;
@@ -116,28 +116,6 @@ export interface Docker {
   removeImage(nameOrId: string): Promise<void>;
 }
 
-/** The daemon refused, failed, or is away. */
-export class DockerError extends Error {
-  /** HTTP status; absent when the daemon was not reached. */
-  readonly statusCode: number | undefined;
-
-  constructor(message: string, statusCode?: number, cause?: unknown) {
-    super(message, { cause });
-    this.name = 'DockerError';
-    this.statusCode = statusCode;
-  }
-
-  /** The daemon was not reached or hung up: it may be starting again. */
-  get unreachable(): boolean {
-    return this.statusCode === undefined;
-  }
-}
-
-/** Creating, starting and killing take well under a second; a daemon that needs this long is stuck. */
-const REQUEST_TIMEOUT_MS = 60_000;
-/** Far more than any file of ours. */
-const MAX_FILE_BYTES = 1_048_576;
-
 /** @param host as in DOCKER_HOST; the local socket when absent. */
 export function createDocker(host?: string): Docker {
   const dockerode = new Dockerode(connection(host));
@@ -167,7 +145,7 @@ export function createDocker(host?: string): Docker {
     async *pull(name, signal, login) {
       const options = { abortSignal: signal, ...(login && { authconfig: login }) };
       const stream = await asked(dockerode.pull(name, options));
-      yield* jsonLines(stream as Readable, signal);
+      yield* pullEvents(stream as Readable, signal);
     },
 
     async inspect(name) {
@@ -341,119 +319,4 @@ function containerStats(found: Dockerode.ContainerStats): ContainerStats | undef
     memoryBytes: usage - inactive,
     memoryLimitBytes: limit,
   };
-}
-
-async function asked<T>(request: Promise<T>): Promise<T> {
-  try {
-    return await request;
-  } catch (error) {
-    throw asDockerError(error);
-  }
-}
-
-interface StreamedRequest {
-  readonly path: string;
-  readonly method: 'POST';
-  readonly abortSignal: AbortSignal;
-}
-
-/**
- * A request whose response comes later than its head. dockerode would wait for ever when the daemon is killed in
- * between; the stream itself tells.
- */
-async function streamed(dockerode: Dockerode, request: StreamedRequest): Promise<void> {
-  const statusCodes = { 200: true, 404: 'no such container', 500: 'server error' };
-  const { promise, resolve, reject } = Promise.withResolvers<Readable>();
-  const { modem } = dockerode as unknown as { readonly modem: Modem };
-  modem.dial({ ...request, isStream: true, statusCodes }, (error, response) => {
-    if (response) resolve(response);
-    else reject(error instanceof Error ? error : new Error(String(error)));
-  });
-  const response = await asked(promise);
-  await asked(finished(response.resume()));
-}
-
-interface Modem {
-  dial(options: object, done: (error: unknown, response: Readable | null) => void): void;
-}
-
-type Limited<T> = (limit: { readonly abortSignal: AbortSignal }) => Promise<T>;
-
-/** For requests that the daemon answers at once. */
-async function answered<T>(request: Limited<T>): Promise<T> {
-  const abortSignal = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-  // dockerode never answers when the connection breaks in the middle of a response.
-  const late = Promise.withResolvers<never>();
-  abortSignal.addEventListener('abort', () => late.reject(abortSignal.reason), { once: true });
-  try {
-    return await Promise.race([asked(request({ abortSignal })), late.promise]);
-  } catch (error) {
-    if (!abortSignal.aborted) throw error;
-    throw new DockerError(
-      `The daemon did not answer within ${REQUEST_TIMEOUT_MS / 1000} s.`,
-      undefined,
-      error,
-    );
-  }
-}
-
-async function absentAsUndefined<T>(request: Limited<T>): Promise<T | undefined> {
-  try {
-    return await answered(request);
-  } catch (error) {
-    if (error instanceof DockerError && error.statusCode === 404) return undefined;
-    throw error;
-  }
-}
-
-async function unlessAlready(statusCode: number, request: Limited<unknown>): Promise<void> {
-  try {
-    await answered(request);
-  } catch (error) {
-    if (error instanceof DockerError && error.statusCode === statusCode) return;
-    throw error;
-  }
-}
-
-function asDockerError(error: unknown): unknown {
-  if (!(error instanceof Error) || error.name === 'AbortError') return error;
-  const { statusCode, json } = error as { statusCode?: number; json?: { message?: string } };
-  // dockerode puts the status in front of the daemon's words where an answer is a stream.
-  const words = json?.message ?? error.message.replace(/^\(HTTP code \d+\) [a-z -]+? - /, '').trim();
-  return new DockerError(words, statusCode, error);
-}
-
-async function* jsonLines(stream: Readable, signal: AbortSignal): AsyncIterable<PullEvent> {
-  const stop = (): void => void stream.destroy();
-  signal.addEventListener('abort', stop, { once: true });
-  try {
-    let rest = '';
-    for await (const chunk of stream.setEncoding('utf8')) {
-      const lines = (rest + String(chunk)).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) if (line.trim() !== '') yield JSON.parse(line) as PullEvent;
-    }
-  } catch (error) {
-    signal.throwIfAborted();
-    throw asDockerError(error);
-  } finally {
-    signal.removeEventListener('abort', stop);
-    stream.destroy();
-  }
-  signal.throwIfAborted();
-}
-
-/** What a program has put in the place of a file of ours may be of any kind, and have any size. */
-async function firstFile(archive: Readable): Promise<string | undefined> {
-  const files = extract();
-  // Ends the one when the other ends or breaks.
-  pipeline(archive, files, () => undefined);
-  for await (const entry of files) {
-    const { type, size } = entry.header;
-    if (type !== 'file' || size > MAX_FILE_BYTES) return undefined;
-    const chunks: Buffer[] = [];
-    for await (const chunk of entry) chunks.push(chunk as Buffer);
-    return Buffer.concat(chunks).toString('utf8');
-  }
-  return undefined;
 }

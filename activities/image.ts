@@ -3,8 +3,9 @@ import type { FailureType } from '../core/failures.ts';
 import { registryOfImage } from '../core/secret-registry.ts';
 import { runFailure, whileAttached, whileDockerIsAway } from './attached.ts';
 import type { NodeActivities, PulledImage, PullProgress } from './contract.ts';
-import type { Docker, ImageState, PullEvent } from './docker.ts';
-import { DockerError } from './docker.ts';
+import type { Docker, ImageState } from './docker.ts';
+import type { PullEvent } from './docker-streams.ts';
+import { DockerError } from './docker-requests.ts';
 import type { ImageLedger } from './image-ledger.ts';
 
 /** What to show a registry. */

@@ -8,7 +8,8 @@ import type { Metric } from '../core/tracking-report.ts';
 import type { Variables } from '../core/tracking.ts';
 import type { RankExecution } from './contract.ts';
 import type { Mlflow } from './mlflow.ts';
-import { createMlflow, mlflowServer } from './mlflow.ts';
+import { createMlflow } from './mlflow.ts';
+import { mlflowServer } from './mlflow-server.ts';
 
 export interface MetricFeed {
   /** Undefined of a run that has no entry. */

@@ -2,32 +2,10 @@
  * MLflow by its REST API, which is stable and documented; for Node there is no client library that is kept up. Works
  * with MLflow servers and with Databricks. Every request is bounded in time, every answer in size.
  */
-import { createSecretMask } from '../core/secret-mask.ts';
 import type { Metric } from '../core/tracking-report.ts';
-import type { Variables } from '../core/tracking.ts';
-import { foreignWords } from './foreign-words.ts';
-
-export interface MlflowServer {
-  /** Without a slash at its end, and without credentials. */
-  readonly url: string;
-  readonly authorization?: string;
-  readonly isDatabricks: boolean;
-}
-
-/** The tracker cannot be used, is away, or refuses: the message is a sentence for the user. */
-export class MlflowError extends Error {
-  override readonly name = 'MlflowError';
-  /** MLflow's own, like RESOURCE_DOES_NOT_EXIST; absent when the server did not answer as MLflow does. */
-  readonly code: string | undefined;
-
-  constructor(message: string, code?: string) {
-    super(message);
-    this.code = code;
-  }
-}
-
-/** The variables name no server that could be asked, now or later. */
-export class NoMlflowServer extends MlflowError {}
+import { createMlflowRequest } from './mlflow-request.ts';
+import { MlflowError } from './mlflow-server.ts';
+import type { MlflowServer } from './mlflow-server.ts';
 
 export interface MlflowRun {
   readonly info: {
@@ -88,68 +66,9 @@ export interface Mlflow {
   link(run: MlflowRun): string;
 }
 
-/** @throws NoMlflowServer */
-export function mlflowServer(variables: Variables): MlflowServer {
-  const uri = variables['MLFLOW_TRACKING_URI'] ?? '';
-  if (uri === 'databricks') return databricks(variables);
-  const parsed = httpUrl(uri);
-  if (parsed === undefined) {
-    // The whole may hold a password.
-    const kind = uri === '' ? 'is not set' : `is a place of the kind ${uri.replace(/:.*/, '')}`;
-    throw new NoMlflowServer(
-      `MLflow cannot be told of the run: MLFLOW_TRACKING_URI ${kind}, and only http addresses and \`databricks\` can be reached from outside of the container.`,
-    );
-  }
-  const user = variables['MLFLOW_TRACKING_USERNAME'] || decodeURIComponent(parsed.username);
-  const password = variables['MLFLOW_TRACKING_PASSWORD'] || decodeURIComponent(parsed.password);
-  const token = variables['MLFLOW_TRACKING_TOKEN'];
-  const authorization = user
-    ? `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
-    : token && bearer('MLFLOW_TRACKING_TOKEN', token);
-  return { url: withoutCredentials(parsed), isDatabricks: false, ...(authorization && { authorization }) };
-}
-
-function databricks({ DATABRICKS_HOST: host, DATABRICKS_TOKEN: token }: Variables): MlflowServer {
-  if (!host || !token) {
-    throw new MlflowError(
-      'MLflow cannot be told of the run: its tracking_uri is `databricks`, and there is no DATABRICKS_HOST with a DATABRICKS_TOKEN: `mcli create secret databricks` gives both to all later runs.',
-    );
-  }
-  const parsed = httpUrl(host.includes('://') ? host : `https://${host}`);
-  if (parsed === undefined || parsed.username || parsed.password) {
-    throw new MlflowError(
-      'MLflow cannot be told of the run: DATABRICKS_HOST is no plain address, like https://dbc-1234.cloud.databricks.com. What lets in is the DATABRICKS_TOKEN.',
-    );
-  }
-  return {
-    url: withoutCredentials(parsed),
-    authorization: bearer('DATABRICKS_TOKEN', token),
-    isDatabricks: true,
-  };
-}
-
-function httpUrl(text: string): URL | undefined {
-  const parsed = URL.canParse(text) ? new URL(text) : undefined;
-  return parsed?.protocol === 'http:' || parsed?.protocol === 'https:' ? parsed : undefined;
-}
-
-function withoutCredentials({ origin, pathname }: URL): string {
-  return `${origin}${pathname}`.replace(/\/+$/, '');
-}
-
-/** Whoever makes the request would refuse it, too, and quote it. */
-function bearer(variable: string, value: string): string {
-  const token = value.trim();
-  if (!/^[\x20-\x7e]+$/.test(token)) {
-    throw new MlflowError(
-      `MLflow cannot be told of the run: ${variable} is no token, since it is empty or has line breaks or characters that are not ASCII. Create the secret again.`,
-    );
-  }
-  return `Bearer ${token}`;
-}
-
 /** @param signal ends all requests, besides `timeoutMs`, which ends each. */
 export function createMlflow(server: MlflowServer, timeoutMs: number, signal?: AbortSignal): Mlflow {
+  const request = createMlflowRequest(server, timeoutMs, signal);
   return {
     async experiment(name) {
       const known = await experimentNamed(name);
@@ -270,32 +189,6 @@ export function createMlflow(server: MlflowServer, timeoutMs: number, signal?: A
   function post<T>(path: string, body: unknown): Promise<T> {
     return request<T>('POST', `${API}/${path}`, JSON.stringify(body));
   }
-
-  async function request<T>(method: 'GET' | 'POST' | 'PUT', path: string, body?: string): Promise<T> {
-    const limit = AbortSignal.timeout(timeoutMs);
-    let answer: Answer;
-    try {
-      const response = await fetch(`${server.url}${path}`, {
-        method,
-        ...(body !== undefined && { body }),
-        headers: {
-          ...(method === 'POST' && { 'content-type': 'application/json' }),
-          ...(method === 'PUT' && { 'content-type': 'text/plain' }),
-          ...(server.authorization !== undefined && { authorization: server.authorization }),
-        },
-        // Credentials stay with the address that the user has named.
-        redirect: 'manual',
-        signal: signal ? AbortSignal.any([limit, signal]) : limit,
-      });
-      answer = { status: response.status, text: await readBounded(response) };
-    } catch (error) {
-      if (error instanceof MlflowError) throw error;
-      throw new MlflowError(`MLflow at ${server.url} does not answer: ${silence(error, timeoutMs)}.`);
-    }
-    const isMlflow = answer.status >= 200 && answer.status < 300 && parse(answer.text) !== undefined;
-    if (!isMlflow) throw refusal(server, answer);
-    return parse(answer.text) as T;
-  }
 }
 
 const API = '/api/2.0/mlflow';
@@ -307,22 +200,9 @@ const MAX_REFUSALS = 20;
 /** Old servers take fewer, and say so. */
 const MAX_PARAM_LENGTH = 6_000;
 const MAX_KEY_LENGTH = 250;
-/** Of a run with thousands of metrics and parameters. */
-const MAX_ANSWER_BYTES = 16 * 1024 ** 2;
-
 interface Experiment {
   readonly experiment_id: string;
   readonly lifecycle_stage?: string;
-}
-
-interface Answer {
-  readonly status: number;
-  readonly text: string;
-}
-
-interface Refusal {
-  readonly error_code?: unknown;
-  readonly message?: unknown;
 }
 
 function isCode(error: unknown, code: string): error is MlflowError {
@@ -355,59 +235,4 @@ function metricJson({ name, value, step, at }: Metric): object {
 
 function* batches<T>(items: readonly T[], size: number): Generator<readonly T[]> {
   for (let from = 0; from < items.length; from += size) yield items.slice(from, from + size);
-}
-
-async function readBounded(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of response.body ?? []) {
-    bytes += chunk.byteLength;
-    if (bytes > MAX_ANSWER_BYTES)
-      throw new MlflowError(`MLflow's answer is longer than ${MAX_ANSWER_BYTES} bytes.`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-/** Undefined where MLflow's would be: a page for people, as of a log-in. */
-function parse(text: string): object | undefined {
-  try {
-    return Object(JSON.parse(text)) as object;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Errors of the network come as a cause. What `fetch` itself says quotes what it refuses, credentials too. */
-function silence(error: unknown, timeoutMs: number): string {
-  if (error instanceof DOMException && error.name === 'TimeoutError')
-    return `not within ${timeoutMs / 1_000} s`;
-  const cause = error instanceof Error ? error.cause : undefined;
-  if (!(cause instanceof Error)) return 'the request was not sent, or was given up';
-  // Of a host with several addresses, none of which answers, there is only the code.
-  return cause.message || (cause as NodeJS.ErrnoException).code || cause.name;
-}
-
-/** Only what MLflow itself says is quoted: an address that is no MLflow may answer with anything. */
-function refusal(server: MlflowServer, { status, text }: Answer): MlflowError {
-  const { url } = server;
-  const { error_code: code, message } = (parse(text) ?? {}) as Refusal;
-  const isMlflow = typeof code === 'string';
-  if (status === 401 || status === 403) {
-    return new MlflowError(
-      `MLflow at ${url} refuses the credentials (${status}): are MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, right?`,
-      isMlflow ? code : undefined,
-    );
-  }
-  if (!isMlflow) return new MlflowError(`What answers at ${url} is no MLflow server (HTTP ${status}).`);
-  const [said] = typeof message === 'string' ? message.split('\n') : [];
-  const words = foreignWords(said || code, createSecretMask(credentialsOf(server)));
-  return new MlflowError(`MLflow at ${url} refuses: ${words}`, code);
-}
-
-/** All that a server knows from us and must not be seen: a token, or the password of a user. */
-function credentialsOf({ authorization = '' }: MlflowServer): string[] {
-  const [scheme, value = ''] = authorization.split(' ', 2);
-  if (scheme !== 'Basic') return [value];
-  return [Buffer.from(value, 'base64').toString().replace(/^.*?:/s, '')];
 }

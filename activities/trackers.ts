@@ -10,8 +10,9 @@ import type { RunReport } from '../core/tracking-report.ts';
 import { entryLink, missingKey, RUN_TAG, TRACKER_NAMES, trackersOf } from '../core/tracking.ts';
 import type { Tracker, TrackerEntry, Variables } from '../core/tracking.ts';
 import type { NodeActivities, RankExecution } from './contract.ts';
-import { createMlflow, MlflowError, mlflowServer, NoMlflowServer, plainKey, plainStep } from './mlflow.ts';
+import { createMlflow, plainKey, plainStep } from './mlflow.ts';
 import type { Mlflow, MlflowRun } from './mlflow.ts';
+import { MlflowError, mlflowServer, NoMlflowServer } from './mlflow-server.ts';
 import { reportOf } from './run-report.ts';
 import type { TrackerVariables } from './tracker-variables.ts';
 

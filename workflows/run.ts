@@ -47,6 +47,7 @@ import {
 import type { GrantedLease, SchedulingChange, StopOrder } from './messages.ts';
 import { constructionActivities, controlActivities } from './run-activities.ts';
 import { showConstructed, showPriority, showStatus } from './run-status-board.ts';
+import { TimeLimit } from './time-limit.ts';
 import { reportLater } from './tracking.ts';
 
 /** A rejected run answers with its construction, and leaves no trace in `get runs`. */
@@ -117,7 +118,7 @@ class LiveRun {
   /** Grants with lower fencing numbers are of an earlier life of the cluster, and came late. */
   private firstFence = 0;
   private resumption = 0;
-  private startedAt: Date | undefined;
+  private readonly timeLimit: TimeLimit;
   private lease: Lease | undefined;
   /** From the grant to the end of the resumption. */
   private gang: Gang | undefined;
@@ -146,6 +147,10 @@ class LiveRun {
     this.grants = grants;
     this.isTracked = trackersOf(input.spec).length > 0 && patched('trackers');
     this.scheduling = input.spec.scheduling;
+    this.timeLimit = new TimeLimit(
+      () => this.scheduling.maxDurationHours,
+      (message) => interruptions.interrupt({ type: 'MaxDuration', message }),
+    );
     interruptions.onInterrupt = (cause) => {
       if (this.lease) this.terminate(cause);
       if (this.gang && patched('stop-container')) {
@@ -246,7 +251,7 @@ class LiveRun {
         else await pullImages(this.gang);
         // What was under way when the end was ordered may still have come to its own end.
         if (this.terminating) throw new CancelledFailure('Interrupted.');
-        this.markStart();
+        this.timeLimit.start();
         this.show('RUNNING', undefined, 'The integrations run, then the command.');
         await runIntegrations(this.gang);
         await executeCommand(this.gang);
@@ -301,7 +306,7 @@ class LiveRun {
   private capacityRequest(): CapacityRequest {
     const { spec, user } = this.input;
     const { gpuType, gpus, nodes, gpusPerNode, nodeNames } = this.resources;
-    const limitMs = this.maxDurationMs();
+    const limitMs = this.timeLimit.left();
     return {
       run: this.name,
       resumption: this.resumption,
@@ -317,35 +322,6 @@ class LiveRun {
       createdAt: workflowInfo().startTime.getTime(),
       ...(limitMs === undefined ? {} : { maxDurationMs: limitMs }),
     };
-  }
-
-  /** What is left of `max_duration`, in milliseconds. */
-  private maxDurationMs(): number | undefined {
-    const hours = this.scheduling.maxDurationHours;
-    if (hours === undefined) return undefined;
-    const spentMs = this.startedAt ? Date.now() - this.startedAt.getTime() : 0;
-    return Math.max(0, hours * 3_600_000 - spentMs);
-  }
-
-  private markStart(): void {
-    if (this.startedAt) return;
-    this.startedAt = new Date();
-    // Over all resumptions: it must outlive the scope of the first.
-    void CancellationScope.nonCancellable(() => this.limitDuration(this.startedAt as Date));
-  }
-
-  private async limitDuration(startedAt: Date): Promise<void> {
-    for (;;) {
-      await condition(() => this.scheduling.maxDurationHours !== undefined);
-      const hours = this.scheduling.maxDurationHours;
-      const leftMs = this.maxDurationMs() ?? 0;
-      const changed =
-        leftMs > 0 && (await condition(() => this.scheduling.maxDurationHours !== hours, leftMs));
-      if (changed) continue;
-      const message = `The run reached its max_duration of ${hours} h, counted from ${startedAt.toISOString()}.`;
-      this.interruptions.interrupt({ type: 'MaxDuration', message });
-      return;
-    }
   }
 
   /** Counts the failure, and tells whether another resumption may follow it. */
@@ -421,7 +397,7 @@ class LiveRun {
       reason: failure ? failureClass(failure.type).reason : '',
       message: failure?.message ?? message,
       lease: this.lease,
-      startedAt: status === 'RUNNING' ? this.startedAt : undefined,
+      startedAt: status === 'RUNNING' ? this.timeLimit.startedAt : undefined,
     });
   }
 }

@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { expect, it } from 'vitest';
-import { createMlflow, mlflowServer, plainKey } from '../../activities/mlflow.ts';
+import { createMlflow, plainKey } from '../../activities/mlflow.ts';
+import { mlflowServer } from '../../activities/mlflow-server.ts';
 import { freePort } from '../support/nats.ts';
 
 const basic = (text: string): string => `Basic ${Buffer.from(text).toString('base64')}`;
@@ -16,6 +17,7 @@ it.each([
     { url: 'https://m/ml', authorization: 'Bearer t' },
   ],
   [{ MLFLOW_TRACKING_URI: 'http://a%40b:c@m' }, { url: 'http://m', authorization: basic('a@b:c') }],
+  [{ MLFLOW_TRACKING_URI: 'http://a:100%@m' }, { url: 'http://m', authorization: basic('a:100%') }],
   [
     { MLFLOW_TRACKING_URI: 'http://m', MLFLOW_TRACKING_USERNAME: 'u', MLFLOW_TRACKING_PASSWORD: 'p' },
     { url: 'http://m', authorization: basic('u:p') },

@@ -9,7 +9,7 @@ import { createClusterActivities } from '../../activities/clusters.ts';
 import { commandFiles, containerConfig } from '../../activities/container-config.ts';
 import type { RankExecution } from '../../activities/contract.ts';
 import type { Docker } from '../../activities/docker.ts';
-import { DockerError } from '../../activities/docker.ts';
+import { DockerError } from '../../activities/docker-requests.ts';
 import { createOrphanKeeper } from '../../activities/orphans.ts';
 import { emptyCluster } from '../../core/cluster-state.ts';
 import { CLUSTER_QUEUE, clusterWorkflowId, containerName, WORKFLOW_TYPES } from '../../core/naming.ts';
