@@ -169,7 +169,9 @@ class RankLog {
     let last: LogEntry | undefined;
     try {
       const frames = new DockerLogFrames();
-      for await (const chunk of await this.#open(1)) last = frames.push(chunk as Buffer).at(-1) ?? last;
+      for await (const chunk of await this.#open(1)) {
+        for (const entry of frames.push(chunk as Buffer)) last = entry;
+      }
     } catch {
       // Not asked again: over the end of a torn file Docker 20.10 dies of the question.
       return false;

@@ -3,8 +3,11 @@
  * the entry's time. Bytes come in chunks that end anywhere.
  */
 import type { LogEntry } from '../core/log-entries.ts';
+import { DockerError } from './docker-requests.ts';
 
 const FRAME_HEADER_BYTES = 8;
+const STDERR = 2;
+const SYSTEM_ERROR = 3;
 const SPACE = 0x20;
 const NEWLINE = Buffer.from('\n');
 /** Docker stores longer lines in pieces of this size. */
@@ -21,20 +24,23 @@ export class DockerLogFrames {
   #second = '';
   #secondNs = 0n;
 
-  /** The entries that this chunk completes. */
-  push(chunk: Buffer): LogEntry[] {
+  /**
+   * The entries that this chunk completes, one by one.
+   * @throws DockerError behind the last entry when Docker says in the stream that it cannot go on
+   */
+  *push(chunk: Buffer): Generator<LogEntry, void> {
     const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
-    const entries: LogEntry[] = [];
     let at = 0;
     while (at + FRAME_HEADER_BYTES <= bytes.length) {
       const start = at + FRAME_HEADER_BYTES;
       const end = start + bytes.readUInt32BE(at + 4);
       if (end > bytes.length) break;
-      entries.push(this.#entry(bytes[at] === 2 ? 'stderr' : 'stdout', bytes.subarray(start, end)));
+      const payload = bytes.subarray(start, end);
+      if (bytes[at] === SYSTEM_ERROR) throw new DockerError(payload.toString('utf8').trim());
+      yield this.#entry(bytes[at] === STDERR ? 'stderr' : 'stdout', payload);
       at = end;
     }
     this.#rest = bytes.subarray(at);
-    return entries;
   }
 
   /**

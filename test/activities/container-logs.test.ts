@@ -129,13 +129,14 @@ it('closes the log of a run whose container never came to be', async () => {
   expect(await shippedLog(connection, rank)).toMatchObject({ entries: [], ends: ['removed'] });
 });
 
+function frame(stream: number, payload: string, time = '2026-11-23T17:59:12.265640668Z '): Buffer {
+  const body = Buffer.from(`${time}${payload}`);
+  const header = Buffer.from([stream, 0, 0, 0, 0, 0, 0, 0]);
+  header.writeUInt32BE(body.length, 4);
+  return Buffer.concat([header, body]);
+}
+
 it('reads frames that are cut anywhere', () => {
-  const frame = (stream: number, payload: string): Buffer => {
-    const body = Buffer.from(`2026-11-23T17:59:12.265640668Z ${payload}`);
-    const header = Buffer.from([stream, 0, 0, 0, 0, 0, 0, 0]);
-    header.writeUInt32BE(body.length, 4);
-    return Buffer.concat([header, body]);
-  };
   const whole = Buffer.concat([frame(1, 'one two\n'), frame(2, ''), frame(1, 'three')]);
   for (let size = 1; size <= whole.length; size += 1) {
     const frames = new DockerLogFrames();
@@ -149,4 +150,16 @@ it('reads frames that are cut anywhere', () => {
     ]);
     expect(entries[0]?.timeNs).toBe(1_795_456_752_265_640_668n);
   }
+});
+
+it('reads all that stands in front of a place that Docker cannot read', () => {
+  const torn = frame(3, 'Error grabbing logs: log message is too large (168194932 > 1000000)\n', '');
+  const read: string[] = [];
+  const readAll = (): void => {
+    const frames = new DockerLogFrames();
+    const chunk = Buffer.concat([frame(1, 'one\n'), frame(1, 'two\n'), torn]);
+    for (const { bytes } of frames.push(chunk)) read.push(Buffer.from(bytes).toString());
+  };
+  expect(readAll).toThrow('Error grabbing logs: log message is too large');
+  expect(read).toEqual(['one\n', 'two\n']);
 });
