@@ -52,8 +52,11 @@ const MAX_BATCH_BYTES = 256 * 1024;
 const ENTRY_BYTES = 32;
 /** A log that was silent is shipped at once; one that keeps talking, in batches this far apart. */
 const BATCH_INTERVAL_MS = 50;
-/** Readings of a stopped container's log that bring nothing more, after which the rest counts as lost. */
-const MAX_FRUITLESS = 3;
+/**
+ * Readings of a stopped container's log that bring nothing more, after which the rest counts as lost: 10 s, since a
+ * daemon that comes or goes may have nothing to tell for a while.
+ */
+const MAX_FRUITLESS = 5;
 const RETRY_MS = 500;
 /** A server that is restarted is back before. */
 const SAY_AT_ATTEMPT = 20;
@@ -153,8 +156,10 @@ class RankLog {
       fruitless = running || gotOn ? 0 : fruitless + 1;
       if (fruitless >= MAX_FRUITLESS) this.#enqueueNotice(FILE_IS_DAMAGED, this.#lastRead?.timeNs);
       else if (running || !complete || !gotOn) {
-        // A file that can't be read beyond a damaged place would be read from its start all the time.
-        pauseMs = gotOn ? RETRY_MS : Math.min(2 * pauseMs, MAX_PAUSE_MS);
+        // A file that can't be read beyond a damaged place would be read from its start all the time. But when the
+        // container has stopped, its GPUs wait.
+        const startsAnew = gotOn || fruitless === 1;
+        pauseMs = startsAnew ? RETRY_MS : Math.min(2 * pauseMs, MAX_PAUSE_MS);
         await (running ? this.#untilStopped(pauseMs) : sleep(pauseMs));
       }
     }
