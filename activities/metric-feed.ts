@@ -77,7 +77,8 @@ export function createMetricFeed({ variablesOf, intervalMs = INTERVAL_MS }: Depe
         }
         // More may have come, and dropped some of these.
         waiting.splice(0, waiting.length, ...waiting.slice(waiting.indexOf(batch.at(-1) as Metric) + 1));
-        waitMs = intervalMs;
+        // Who refuses one thing may refuse everything, and is not asked too often.
+        waitMs = refusal === undefined ? intervalMs : RETRY_MS;
       } catch (error) {
         if (waitMs !== RETRY_MS) console.error(`Metrics of ${containerName(input)} wait: ${String(error)}`);
         waitMs = RETRY_MS;

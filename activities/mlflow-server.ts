@@ -94,7 +94,7 @@ function bearer(variable: string, value: string): string {
 
 /** All that a server knows from us and must not be seen: a token, or the password of a user. */
 export function credentialsOf({ authorization = '' }: MlflowServer): string[] {
-  const [scheme, value = ''] = authorization.split(' ', 2);
-  if (scheme !== 'Basic') return [value];
+  const value = authorization.slice(authorization.indexOf(' ') + 1);
+  if (!authorization.startsWith('Basic ')) return [value];
   return [Buffer.from(value, 'base64').toString().replace(/^.*?:/s, '')];
 }

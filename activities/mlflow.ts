@@ -121,11 +121,13 @@ export function createMlflow(server: MlflowServer, timeoutMs: number, signal?: A
         { kind: 'params', items: short, most: MAX_PARAMS },
         { kind: 'metrics', items: metrics.map(metricJson), most: MAX_METRICS },
       ] as const;
-      const refusals: string[] = [];
+      let refusal: string | undefined;
       for (const { kind, items, most } of kinds) {
+        const refusals: string[] = [];
         for (const batch of batches<object>(items, most)) await logTaken({ runId, kind }, batch, refusals);
+        refusal ??= refusals[0];
       }
-      return refusals[0];
+      return refusal;
     },
 
     async setStatus(runId, status, endTime) {
@@ -176,10 +178,8 @@ export function createMlflow(server: MlflowServer, timeoutMs: number, signal?: A
       await post('runs/log-batch', { run_id: place.runId, [place.kind]: items });
     } catch (error) {
       if (!isCode(error, 'INVALID_PARAMETER_VALUE')) throw error;
-      if (items.length === 1 || refusals.length >= MAX_REFUSALS) {
-        refusals.push(error.message);
-        return;
-      }
+      refusals.push(error.message);
+      if (items.length === 1 || refusals.length >= MAX_REFUSALS) return;
       const half = Math.ceil(items.length / 2);
       await logTaken(place, items.slice(0, half), refusals);
       await logTaken(place, items.slice(half), refusals);
@@ -195,8 +195,8 @@ const API = '/api/2.0/mlflow';
 /** Of one request. */
 const MAX_PARAMS = 100;
 const MAX_METRICS = 500;
-/** Of one call, after which no bad item is looked for any more: where all is refused, they would be thousands. */
-const MAX_REFUSALS = 20;
+/** Of one kind, after which no bad item is looked for any more: where all is refused, they would be thousands. */
+const MAX_REFUSALS = 40;
 /** Old servers take fewer, and say so. */
 const MAX_PARAM_LENGTH = 6_000;
 const MAX_KEY_LENGTH = 250;

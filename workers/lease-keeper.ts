@@ -1,7 +1,7 @@
 /** The agent's side of its node's lease: writes it for the guard, and asks it before anything is started. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { NodeConfig } from './node-config.ts';
-import { fencingTimes, leaseAgeMs, leaseWriter, readLease } from './node-lease.ts';
+import { fencingTimes, leaseAgeMs, leaseWriter, monotonicMs, readLease } from './node-lease.ts';
 
 export interface LeaseKeeper {
   /** @param sentAt when the heartbeat that the control plane has acknowledged was sent, by `monotonicMs` */
@@ -64,11 +64,11 @@ export function createLeaseKeeper(
       return known === undefined || leaseAgeMs(known) > GIVEN_UP_AFTER_MS;
     },
     async untilFresh(signal) {
-      const deadline = Date.now() + FRESH_WITHIN_MS;
+      const deadline = monotonicMs() + FRESH_WITHIN_MS;
       for (;;) {
         const known = readLease(stateDirectory);
         if (known && leaseAgeMs(known) < stopAtMs) return;
-        if (Date.now() > deadline) {
+        if (monotonicMs() > deadline) {
           throw new Error(
             `the lease of ${node} is not renewed: ${error ?? 'the control plane does not answer'}.`,
           );

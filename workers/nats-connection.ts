@@ -42,12 +42,15 @@ export async function connectToNats({
   }
 }
 
-/** A file that is just being replaced is as it was. */
+/** A file that is gone, or not whole, since it is just being replaced, is as it was. */
 function newestOf(path: string): () => Uint8Array {
   let known = readFileSync(path);
   return () => {
     try {
-      known = readFileSync(path);
+      const newest = readFileSync(path);
+      // Asked by the client, it would close the connection for good if it cannot be parsed.
+      credsAuthenticator(newest)('probe');
+      known = newest;
     } catch {
       return known;
     }

@@ -25,6 +25,8 @@ describe('the connection of a node to NATS', () => {
       await connection.rtt();
       await nats.restart(second.serverConfig);
       await refusals(connection, 3);
+      await writeFile(natsCredentialsPath, '');
+      await refusals(connection, 1);
       await writeFile(natsCredentialsPath, second.credentials);
       await expect.poll(() => connection.rtt().catch(() => -1), { timeout: 10_000 }).toBeGreaterThan(-1);
     } finally {
