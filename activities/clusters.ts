@@ -16,7 +16,10 @@ import { signalCluster } from './signal-cluster.ts';
 
 /** Runs told at once: more do not make the server faster, and fill its queues. */
 const CONCURRENCY = 20;
-/** After the end of a terminated run; twice what its nodes need, also by a clock that is some seconds off. */
+/**
+ * After this the nodes of a terminated run have ended its containers. They are told by nobody: they find them (10 s), and
+ * give them the usual grace (30 s).
+ */
 const CLEARED_UP_MS = 90_000;
 
 export function createClusterActivities({ temporal }: { readonly temporal: Client }): ClusterActivities {
@@ -38,8 +41,11 @@ export function createClusterActivities({ temporal }: { readonly temporal: Clien
       return gone.flat();
     },
 
-    async 'find-ended-runs'({ runs }) {
-      const ended = await mapLimited(runs, async (run) => ((await hasLetGo(temporal, run)) ? [run] : []));
+    async 'find-ended-runs'({ runs, queued = [] }) {
+      const ended = await mapLimited(runs, async (run) => {
+        const afterMs = queued.includes(run) ? 0 : CLEARED_UP_MS;
+        return (await hasEnded(temporal, run, afterMs)) ? [run] : [];
+      });
       return ended.flat();
     },
 
@@ -100,14 +106,11 @@ async function idsOf(temporal: Client, query: string): Promise<string[]> {
   return ids;
 }
 
-/**
- * True when a run has ended for so long that its nodes have ended its containers, too. They are told by nobody: they
- * find them (10 s), and give them the usual grace (30 s).
- */
-async function hasLetGo(temporal: Client, run: string): Promise<boolean> {
+/** True when a run has ended, and that long ago. */
+async function hasEnded(temporal: Client, run: string, afterMs: number): Promise<boolean> {
   try {
     const { closeTime } = await temporal.workflow.getHandle(run).describe();
-    return closeTime !== undefined && Date.now() - closeTime.getTime() > CLEARED_UP_MS;
+    return closeTime !== undefined && Date.now() - closeTime.getTime() >= afterMs;
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return true;
     throw error;

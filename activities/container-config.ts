@@ -5,6 +5,7 @@ import {
   CONFIG_DIR,
   containerName,
   LABELS,
+  labelsOfNode,
   masterPort,
   PARAMETERS_PATH,
   RUN_CONFIG_PATH,
@@ -95,14 +96,13 @@ export function containerConfig(
       ([name, value]) => `${name}=${value}`,
     ),
     Labels: {
-      [LABELS.controlPlane]: settings.controlPlane,
+      ...labelsOfNode({ ...input, controlPlane: settings.controlPlane }),
       [LABELS.run]: input.run,
       [LABELS.resumption]: String(input.resumption),
       [LABELS.rank]: String(input.rank),
       [LABELS.ranks]: String(input.numNodes),
       [LABELS.fence]: String(input.fence),
-      [LABELS.cluster]: input.cluster,
-      [LABELS.node]: input.node,
+      [LABELS.gpus]: input.gpuIds.join(),
     },
     HostConfig: {
       // An init process hands on signals, and reaps what the command leaves behind.

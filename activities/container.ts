@@ -34,8 +34,8 @@ interface Dependencies {
   readonly watch?: RankWatch;
   /** Asked before a container is created, also again for one that was asked for before. */
   readonly additionsFor?: (input: RankExecution) => Promise<ContainerAdditions>;
-  /** Resolves when the node may run what it is asked to run: its lease is not about to end. */
-  readonly mayStart?: (signal: AbortSignal) => Promise<void>;
+  /** Resolves when the node may run what it is asked to run: its lease is not about to end, its GPUs are free. */
+  readonly mayStart?: (input: RankExecution, signal: AbortSignal) => Promise<void>;
   /** Called when the container is gone. Must not fail. */
   readonly cleanUp?: CleanUp;
 }
@@ -151,7 +151,7 @@ export function createContainerActivities({
 
     const marker = markerFile({ phase: phase.phase, after: state.startedAt });
     await docker.putFiles(name, [...phase.files, marker]).catch(failStart(input));
-    await mayStart(signal);
+    await mayStart(input, signal);
     await unlessOrderedToStop(name, signal);
     try {
       const start = docker.start(name);

@@ -145,8 +145,14 @@ export interface ClusterActivities {
   plan(input: { readonly cluster: PackedCluster; readonly now: number }): Promise<Plan>;
   /** Signals the runs, many at once; answers with those that no longer exist. */
   'notify-runs'(input: { readonly notices: readonly LeaseNotice[] }): Promise<readonly string[]>;
-  /** Of the runs named, those that have ended without giving their capacity back. */
-  'find-ended-runs'(input: { readonly runs: readonly string[] }): Promise<readonly string[]>;
+  /**
+   * Of the runs named, those that have ended without giving their capacity back.
+   * @param queued runs among them that hold nothing yet
+   */
+  'find-ended-runs'(input: {
+    readonly runs: readonly string[];
+    readonly queued?: readonly string[];
+  }): Promise<readonly string[]>;
   /** Asks nodes and runs of a cluster that has lost its memory to tell it again; answers with how many runs. */
   recall(input: { readonly cluster: string; readonly nextFence?: number }): Promise<number>;
   /** Tells the cluster that a node is there or is lost; the first node of a cluster starts its workflow. */

@@ -10,8 +10,8 @@ import type { Client } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import type { ActivityInterceptorsFactory } from '@temporalio/worker';
-import type { RankRef } from '../core/naming.ts';
-import { clusterWorkflowId, containerName, containerNameOf, LABELS } from '../core/naming.ts';
+import type { NodePlace, RankRef } from '../core/naming.ts';
+import { clusterWorkflowId, containerName, containerNameOf, LABELS, labelsOfNode } from '../core/naming.ts';
 import { DEFAULT_GRACE_MS } from '../core/run.ts';
 import type { SearchAttributeName } from '../core/search-attributes.ts';
 import { releaseCapacitySignal } from '../workflows/messages.ts';
@@ -27,7 +27,7 @@ interface Dependencies {
   readonly cleanUp: CleanUp;
   readonly temporal: Client;
   /** Whose containers may be cleared up. */
-  readonly place: { readonly controlPlane: string; readonly cluster: string; readonly node: string };
+  readonly place: NodePlace;
 }
 
 export interface OrphanKeeper {
@@ -95,11 +95,7 @@ export function createOrphanKeeper({ docker, logs, cleanUp, temporal, place }: D
   };
 
   async function look(): Promise<void> {
-    const found = await docker.list({
-      [LABELS.controlPlane]: place.controlPlane,
-      [LABELS.cluster]: place.cluster,
-      [LABELS.node]: place.node,
-    });
+    const found = await docker.list(labelsOfNode(place));
     for (const labels of found) {
       const container = describeContainer(labels);
       const { name } = container;

@@ -59,7 +59,20 @@ export const LABELS = {
   fence: 'mcli.fence',
   cluster: 'mcli.cluster',
   node: 'mcli.node',
+  gpus: 'mcli.gpus',
 } as const;
+
+/** A node as its machine sees it: agents of several may share one Docker daemon. */
+export interface NodePlace {
+  readonly controlPlane: string;
+  readonly cluster: string;
+  readonly node: string;
+}
+
+/** What the labels of all containers of a node have in common. */
+export function labelsOfNode({ controlPlane, cluster, node }: NodePlace): Readonly<Record<string, string>> {
+  return { [LABELS.controlPlane]: controlPlane, [LABELS.cluster]: cluster, [LABELS.node]: node };
+}
 
 /** The longest submitted name: a DNS label less the dash and the suffix. */
 export const MAX_RUN_NAME_LENGTH = 56;

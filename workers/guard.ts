@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Docker } from '../activities/docker.ts';
 import { createDocker } from '../activities/docker.ts';
 import { killStrayProcesses } from '../activities/stray-processes.ts';
-import { containerNameOf, LABELS } from '../core/naming.ts';
+import { containerNameOf, labelsOfNode } from '../core/naming.ts';
 import { readJson, writeJson } from '../stack/json-file.ts';
 import { identify, signal } from '../stack/process-identity.ts';
 import type { ProcessIdentity } from '../stack/process-identity.ts';
@@ -33,12 +33,12 @@ function takeOver(file: string): void {
 }
 
 async function guard(directory: string): Promise<void> {
-  let fence = new Fence();
+  let fence = new Fence(directory);
   for (;;) {
     const lease = readLease(directory);
     if (lease) {
       const age = leaseAgeMs(lease);
-      if (age < fencingTimes(lease.leaseMs).stopAtMs) fence = new Fence();
+      if (age < fencingTimes(lease.leaseMs).stopAtMs) fence = new Fence(directory);
       else {
         // Docker is away, and maybe back at the next look.
         const left = await fence.look(lease).catch((error: unknown) => console.error(String(error)));
@@ -54,8 +54,13 @@ class Fence {
   readonly #told = new Set<string>();
   readonly #isDown = new Set<string>();
   readonly #underWay = new Set<string>();
-  /** What was said last of each: a container that resists does so every second. */
-  readonly #said = new Map<string, string>();
+  /** A container that resists does so every second, and in the same words. */
+  readonly #said = new Set<string>();
+  readonly #directory: string;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
 
   /**
    * Waits for none of them: one that Docker can't end, or does not answer for, must not keep the others.
@@ -63,19 +68,22 @@ class Fence {
    */
   async look(lease: NodeLease): Promise<number> {
     const docker = createDocker(lease.dockerHost);
-    const names = await containers(docker, lease);
+    const names = (await docker.list(labelsOfNode(lease.place))).map(containerNameOf);
     for (const name of names) {
       if (this.#underWay.has(name)) continue;
       this.#underWay.add(name);
-      void this.#end(docker, name, lease)
+      void this.#end(docker, name)
         .catch((error: unknown) => this.#say(name, String(error)))
         .finally(() => this.#underWay.delete(name));
     }
     return names.filter((name) => !this.#isDown.has(name)).length;
   }
 
-  async #end(docker: Docker, name: string, lease: NodeLease): Promise<void> {
+  async #end(docker: Docker, name: string): Promise<void> {
     const state = await docker.inspect(name);
+    // Docker may have taken its time, and the lease may have been renewed.
+    const lease = readLease(this.#directory);
+    if (lease === undefined || leaseAgeMs(lease) < fencingTimes(lease.leaseMs).stopAtMs) return;
     if (state?.status === 'running') {
       this.#isDown.delete(name);
       const kills = leaseAgeMs(lease) >= fencingTimes(lease.leaseMs).killAtMs;
@@ -91,19 +99,10 @@ class Fence {
   }
 
   #say(name: string, text: string): void {
-    if (this.#said.get(name) === text) return;
-    this.#said.set(name, text);
-    console.error(`${name}: ${text}`);
+    const sentence = `${name}: ${text}`;
+    if (!this.#said.has(sentence)) console.error(sentence);
+    this.#said.add(sentence);
   }
-}
-
-async function containers(docker: Docker, { place }: NodeLease): Promise<string[]> {
-  const found = await docker.list({
-    [LABELS.controlPlane]: place.controlPlane,
-    [LABELS.cluster]: place.cluster,
-    [LABELS.node]: place.node,
-  });
-  return found.map(containerNameOf);
 }
 
 const [stateDirectory] = process.argv.slice(2);

@@ -4,6 +4,7 @@
  */
 import { constants, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
+import type { NodePlace } from '../core/naming.ts';
 
 /** More than any lease needs. */
 const LEASE_FILE_BYTES = 2_048;
@@ -14,7 +15,7 @@ export interface NodeLease {
   readonly renewedAt: number;
   readonly leaseMs: number;
   /** Whose containers the lease covers. */
-  readonly place: { readonly controlPlane: string; readonly cluster: string; readonly node: string };
+  readonly place: NodePlace;
   readonly dockerHost?: string;
 }
 

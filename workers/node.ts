@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
+import type { NatsConnection } from '@nats-io/transport-node';
 import { Client } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import {
@@ -25,6 +26,7 @@ import { createContainerTracker } from '../activities/container-tracker.ts';
 import { createDiskKeeper, createDiskMeter } from '../activities/disk.ts';
 import { createDocker } from '../activities/docker.ts';
 import type { Docker } from '../activities/docker.ts';
+import { createGpuGate } from '../activities/gpu-gate.ts';
 import { createGpuMonitor } from '../activities/gpu-monitor.ts';
 import { createImageActivities } from '../activities/image.ts';
 import { createImageLedger } from '../activities/image-ledger.ts';
@@ -124,6 +126,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
     now: monotonicMs,
   });
   const nats = connectToNats(config);
+  void untilClosed(nats).then(() => process.exit(1));
   const secrets = await openNodeSecrets({ config, controlPlane, nats, docker });
   const variablesOf = createTrackerVariables({
     secretVariables: (user, own, signal) => secrets.variablesFor(user, own, signal),
@@ -138,6 +141,9 @@ async function serveNode(config: NodeConfig): Promise<void> {
     secretsOf,
     maxBytes: config.logLimitBytes,
   });
+  const { cluster, node } = config;
+  const place = { controlPlane, cluster, node };
+  const untilGpusAreFree = createGpuGate({ docker, place });
   const cleanUp = cleanUpAll([
     (ref) => images.released(ref),
     (ref) => progress.remove(ref),
@@ -160,7 +166,10 @@ async function serveNode(config: NodeConfig): Promise<void> {
       watch,
       additionsFor: async (input) =>
         joinAdditions(await secrets.additionsFor(input), await progress.additions(input)),
-      mayStart: (signal) => lease.untilFresh(signal),
+      async mayStart(input, signal) {
+        await untilGpusAreFree(input, signal);
+        await lease.untilFresh(signal);
+      },
       cleanUp,
     }),
     ...createContainerTracker({ docker, runDetails, secretsOf }),
@@ -169,7 +178,6 @@ async function serveNode(config: NodeConfig): Promise<void> {
   const connection = await patiently('Temporal', () => NativeConnection.connect(connectionOptions));
   const client = new Client({ connection, namespace });
   connecting.resolve(client);
-  const { cluster, node } = config;
   const orphans = createOrphanKeeper({
     docker,
     logs,
@@ -179,7 +187,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
       if (ref.rank === 0) void reportAbandoned(client, { run: ref.run, cluster, node });
     },
     temporal: client,
-    place: { controlPlane, cluster, node },
+    place,
   });
   const worker = await Worker.create({
     connection,
@@ -244,6 +252,14 @@ async function maxPidsOfContainer(): Promise<number> {
   return Math.min(MAX_PIDS, Math.floor((Number.parseInt(text, 10) || MAX_PIDS) / 4));
 }
 
+/** Resolves when the connection is closed for good: the next agent makes another. Never, when there was none. */
+async function untilClosed(connecting: Promise<NatsConnection>): Promise<void> {
+  const connection = await connecting.catch(() => undefined);
+  if (connection === undefined) return await new Promise(() => undefined);
+  const error = await connection.closed();
+  console.error(`The connection to NATS was closed: ${String(error)}`);
+}
+
 interface Registration {
   readonly config: NodeConfig;
   readonly inventory: NodeInventory;
@@ -263,8 +279,9 @@ async function keepRegistered(registration: Registration, signal: AbortSignal): 
   let waitMs = REGISTER_AGAIN_MS;
   while (!signal.aborted) {
     if (!service.inService()) {
-      if (lease.mayBeLost()) await patiently('the end of what went on elsewhere', () => orphans.settle());
       await patiently('Temporal', async () => {
+        // Asked anew each time: Temporal may have been away for the length of a lease.
+        if (lease.mayBeLost()) await patiently('the end of what went on elsewhere', () => orphans.settle());
         await client.withDeadline(Date.now() + REQUEST_TIMEOUT_MS, () =>
           client.workflow.signalWithStart(WORKFLOW_TYPES.node, {
             workflowId: nodeWorkflowId(cluster, node),

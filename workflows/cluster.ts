@@ -82,7 +82,7 @@ export async function cluster(initial: PackedCluster): Promise<void> {
     isSweepDue = false;
     if (sweepsNow && !ledger.isIdle()) {
       nextSweepAt = Date.now() + SWEEP_INTERVAL_MS;
-      ledger.sweep(await activities['find-ended-runs']({ runs: ledger.runsToCheck() }));
+      ledger.sweep(await activities['find-ended-runs'](ledger.runsToCheck()));
     }
     const { needsPlan } = ledger;
     ledger.changed = false;

@@ -152,11 +152,15 @@ export class Ledger {
   }
 
   /** Some of the runs that hold or want capacity; in turn, so that every sweep costs the same and all are looked at. */
-  runsToCheck(): string[] {
-    const held = [...this.leases.values()].map(({ request }) => request.run);
-    const queued = [...this.queue.values()].map(({ run }) => run);
+  runsToCheck(): { readonly runs: readonly string[]; readonly queued: readonly string[] } {
+    const holders = [...this.leases.values()].map(({ request }) => request.run);
+    const waiting = [...this.queue.values()].map(({ run }) => run);
     this.sweeps += 1;
-    return [...new Set([...this.suspects, ...turn(held, this.sweeps), ...turn(queued, this.sweeps)])];
+    const runs = [
+      ...new Set([...this.suspects, ...turn(holders, this.sweeps), ...turn(waiting, this.sweeps)]),
+    ];
+    const held = new Set(holders);
+    return { runs, queued: runs.filter((run) => !held.has(run)) };
   }
 
   /** Frees what runs still hold that have ended without a word, once their agents had the time to clear up. */

@@ -69,7 +69,9 @@ export async function run(input: RunInput): Promise<RunOutcome | Construction> {
 
   let live: LiveRun | undefined;
   setHandler(schedulingUpdate, async (change) => {
-    await condition(() => live !== undefined);
+    // After a cancellation nothing can be waited for in this scope, be it there already.
+    const isCancelled = CancellationScope.current().consideredCancelled;
+    if (live === undefined || !isCancelled) await condition(() => live !== undefined);
     return await (live as LiveRun).changeScheduling(change);
   });
   setHandler(clusterRestartedSignal, async (firstFence) => live?.clusterRestarted(firstFence));

@@ -153,12 +153,13 @@ describe('a cluster', () => {
   it('frees what a terminated run holds only when its nodes had the time to clear up', async () => {
     const { run } = await aRunningRank();
     const activities = createClusterActivities({ temporal: temporal.client });
-    const endedRuns = () => anAttempt().run(activities['find-ended-runs'], { runs: [run] });
+    const endedRuns = (more = {}) => anAttempt().run(activities['find-ended-runs'], { runs: [run], ...more });
     const known = temporal.client.workflow.getHandle(run);
     expect(await endedRuns()).toEqual([]);
     await known.terminate('by hand');
     const { closeTime } = await known.describe();
     expect(await endedRuns()).toEqual([]);
+    expect(await endedRuns({ queued: [run] })).toEqual([run]);
     vi.setSystemTime((closeTime?.getTime() ?? 0) + 100_000);
     expect(await endedRuns()).toEqual([run]);
   });

@@ -156,9 +156,11 @@ describe('a run', () => {
       await world.until('stop-container 0/0');
       await handle.signal(clusterRestartedSignal, 2);
       await expect.poll(() => world.held.length).toBe(2);
+      const change = { maxRetries: 1 };
+      expect(await handle.executeUpdate(schedulingUpdate, { args: [change] })).toMatchObject(change);
       removal.resolve();
     });
-    expect(world.held).toMatchObject([undefined, { fence: 1 }]);
+    expect(world.held).toMatchObject([undefined, { fence: 1 }, { fence: 1 }]);
     expect(run.status).toBe('STOPPED');
   });
 
