@@ -34,7 +34,10 @@ interface Dependencies {
   readonly watch?: RankWatch;
   /** Asked before a container is created, also again for one that was asked for before. */
   readonly additionsFor?: (input: RankExecution) => Promise<ContainerAdditions>;
-  /** Resolves when the node may run what it is asked to run: its lease is not about to end, its GPUs are free. */
+  /**
+   * Resolves when the node may run what it is asked to run: its lease is not about to end, the run is still its own, and
+   * its GPUs are free.
+   */
   readonly mayStart?: (input: RankExecution, signal: AbortSignal) => Promise<void>;
   /** Called when the container is gone. Must not fail. */
   readonly cleanUp?: CleanUp;

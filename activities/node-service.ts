@@ -1,14 +1,13 @@
 /**
  * The node in service: as long as this activity heartbeats, its node is there. What the server acknowledges renews the
- * node's lease, so these heartbeats are sent by hand: the SDK's own are sent, but never say whether they arrived.
+ * node's lease, so these heartbeats are sent by hand.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Context } from '@temporalio/activity';
 import type { Client } from '@temporalio/client';
-import { defaultPayloadConverter } from '@temporalio/common';
 import type { NodeHealth, NodeHeartbeat } from '../core/node-health.ts';
 import { whileAttached } from './attached.ts';
 import type { NodeActivities } from './contract.ts';
+import { sendHeartbeat } from './heartbeat.ts';
 
 interface Dependencies {
   readonly temporal: () => Promise<Client>;
@@ -27,8 +26,6 @@ export interface NodeService {
 }
 
 const HEARTBEAT_MS = 1_000;
-/** A server that takes longer is asked again. */
-const ANSWER_MS = 3_000;
 
 export function createNodeService({ temporal, health, onAcknowledged, now }: Dependencies): NodeService {
   let serving = 0;
@@ -71,21 +68,8 @@ export function createNodeService({ temporal, health, onAcknowledged, now }: Dep
 
   /** A server that is away is a lease that is not renewed. An activity that is over ends by the SDK's heartbeat. */
   async function renew(): Promise<void> {
-    const { taskToken } = Context.current().info;
     const sentAt = now();
-    try {
-      const client = await temporal();
-      await client.withDeadline(Date.now() + ANSWER_MS, () =>
-        client.workflowService.recordActivityTaskHeartbeat({
-          namespace: client.options.namespace,
-          taskToken,
-          details: { payloads: [defaultPayloadConverter.toPayload(heartbeat())] },
-          identity: client.options.identity,
-        }),
-      );
-      onAcknowledged(sentAt);
-    } catch {
-      return;
-    }
+    const isWanted = await sendHeartbeat(await temporal(), heartbeat()).catch(() => false);
+    if (isWanted) onAcknowledged(sentAt);
   }
 }

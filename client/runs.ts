@@ -28,6 +28,7 @@ import {
 import type { QueuePosition, SchedulingChange, StopOrder } from '../workflows/messages.ts';
 import type { Connections } from './connection.ts';
 import { RunNotFound, RunSilent } from './errors.ts';
+import { GRPC, grpcCode } from './grpc-codes.ts';
 import { heartbeatsOf, heartbeatsOfAll } from './heartbeats.ts';
 import type { Heartbeat } from './heartbeats.ts';
 import { RunHistory } from './run-history.ts';
@@ -262,12 +263,6 @@ const POSITION_MS = 1_000;
 const CHANGE_MS = 20_000;
 /** The Web UI shows the beginning of the file; the whole is in the workflow's input. */
 const MAX_DETAILS_BYTES = 20_000;
-
-const GRPC = { deadlineExceeded: 4, notFound: 5, unavailable: 14 };
-
-function grpcCode(error: unknown): unknown {
-  return error !== null && typeof error === 'object' && 'code' in error ? error.code : undefined;
-}
 
 function isTransient(error: unknown): boolean {
   return [GRPC.deadlineExceeded, GRPC.unavailable].includes(grpcCode(error) as number);

@@ -10,7 +10,9 @@ export interface LeaseKeeper {
   error(): string | undefined;
   /** True when the cluster may have given this node up: then it gets nothing new until it has cleared up. */
   mayBeLost(): boolean;
-  /** Resolves when the guard would not end at once what is started now. @throws Error when it stays so for a minute */
+  /** False when the guard would end at once what is started now. */
+  isFresh(): boolean;
+  /** Resolves when it is fresh. @throws Error when it stays stale for a minute */
   untilFresh(signal: AbortSignal): Promise<void>;
 }
 
@@ -36,6 +38,7 @@ export function createLeaseKeeper(
       renew: () => undefined,
       error: () => undefined,
       mayBeLost: () => false,
+      isFresh: () => true,
       untilFresh: () => Promise.resolve(),
     };
   }
@@ -47,6 +50,10 @@ export function createLeaseKeeper(
     ...(dockerHost !== undefined && { dockerHost }),
   };
   let error: string | undefined;
+  const isFresh = (): boolean => {
+    const known = readLease(stateDirectory);
+    return known !== undefined && leaseAgeMs(known) < stopAtMs;
+  };
   return {
     renew(renewedAt) {
       try {
@@ -63,11 +70,10 @@ export function createLeaseKeeper(
       const known = readLease(stateDirectory);
       return known === undefined || leaseAgeMs(known) > GIVEN_UP_AFTER_MS;
     },
+    isFresh,
     async untilFresh(signal) {
       const deadline = monotonicMs() + FRESH_WITHIN_MS;
-      for (;;) {
-        const known = readLease(stateDirectory);
-        if (known && leaseAgeMs(known) < stopAtMs) return;
+      while (!isFresh()) {
         if (monotonicMs() > deadline) {
           throw new Error(
             `the lease of ${node} is not renewed: ${error ?? 'the control plane does not answer'}.`,

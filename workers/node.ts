@@ -28,6 +28,7 @@ import { createDocker } from '../activities/docker.ts';
 import type { Docker } from '../activities/docker.ts';
 import { createGpuGate } from '../activities/gpu-gate.ts';
 import { createGpuMonitor } from '../activities/gpu-monitor.ts';
+import { untilConfirmed } from '../activities/heartbeat.ts';
 import { createImageActivities } from '../activities/image.ts';
 import { createImageLedger } from '../activities/image-ledger.ts';
 import { createLogStream } from '../activities/log-stream.ts';
@@ -168,7 +169,11 @@ async function serveNode(config: NodeConfig): Promise<void> {
         joinAdditions(await secrets.additionsFor(input), await progress.additions(input)),
       async mayStart(input, signal) {
         await untilGpusAreFree(input, signal);
-        await lease.untilFresh(signal);
+        // A node that was cut off has its lease back before its activities have heard that others do their work.
+        do {
+          await lease.untilFresh(signal);
+          await untilConfirmed(await connecting.promise, signal);
+        } while (!lease.isFresh());
       },
       cleanUp,
     }),
