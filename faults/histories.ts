@@ -54,7 +54,8 @@ export async function readLeases(client: Client): Promise<LeaseTime[]> {
         if (scheduled.activityType?.name !== 'notify-runs') continue;
         for (const granted of grantsIn(scheduled.input?.payloads)) {
           if (leases.some(({ fence }) => fence === granted.fence)) continue;
-          leases.push(granted);
+          // By the server's clock: that of a workflow whose worker was killed may be seconds old.
+          leases.push({ ...granted, grantedAt: timeOf(event) });
         }
       } else if (completed) {
         const name = activities.get(String(completed.scheduledEventId));
@@ -179,18 +180,18 @@ function ending(at: number, { accepted, status, exitCode }: Outcome): Closing {
 interface Notice {
   readonly type: string;
   readonly grant?: {
-    readonly lease: Omit<LeaseTime, 'run' | 'resumption'> & {
+    readonly lease: Pick<LeaseTime, 'fence' | 'ranks'> & {
       readonly request: { readonly run: string; readonly resumption: number };
     };
   };
 }
 
-function grantsIn(payloads: readonly Payload[] | null | undefined): LeaseTime[] {
+function grantsIn(payloads: readonly Payload[] | null | undefined): Omit<LeaseTime, 'grantedAt'>[] {
   const { notices } = json(payloads) as { notices: readonly Notice[] };
   return notices.flatMap(({ type, grant }) => {
     if (type !== 'granted' || grant === undefined) return [];
-    const { request, fence, ranks, grantedAt } = grant.lease;
-    return [{ run: request.run, resumption: request.resumption, fence, ranks, grantedAt }];
+    const { request, fence, ranks } = grant.lease;
+    return [{ run: request.run, resumption: request.resumption, fence, ranks }];
   });
 }
 
