@@ -22,5 +22,7 @@ export interface RunOutcome {
 }
 
 export const DEFAULT_GRACE_MS = 30_000;
-/** System failures in a row of resumptions after which a run is given up. */
+/** System failures in a row, of resumptions that did not run for long, after which a run is given up. */
 export const MAX_SYSTEM_RETRIES = 10;
+/** A command that ran for so long had a node that was well. */
+export const LONG_RUN_MS = 3_600_000;

@@ -39,6 +39,19 @@ export interface RunEnd extends Pick<RunOutcome, 'status' | 'message' | 'exitCod
 /** By this tag a run's entry is found again. */
 export const RUN_TAG = 'mcli.run';
 
+/**
+ * A tracker that could not be asked at the start of a resumption still has the entry that it gave to an earlier one: the
+ * program joins that, instead of making another.
+ */
+export function withEarlierEntries(opened: OpenedTrackers, earlier?: OpenedTrackers): OpenedTrackers {
+  if (earlier === undefined) return opened;
+  const entries = opened.entries.map((entry) => {
+    const known = earlier.entries.find(({ tracker }) => tracker === entry.tracker);
+    return entry.problem !== undefined && known?.url !== undefined ? { ...entry, url: known.url } : entry;
+  });
+  return { entries, environment: { ...earlier.environment, ...opened.environment } };
+}
+
 /** Each once, in the order of the file. */
 export function trackersOf({ integrations }: RunSpec): Tracker[] {
   return [...new Set(integrations.flatMap((each) => ('environment' in each ? [each.type] : [])))];

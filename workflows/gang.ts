@@ -3,35 +3,51 @@ import {
   ActivityFailure,
   ApplicationFailure,
   CancellationScope,
+  CancelledFailure,
   condition,
-  TimeoutFailure,
   isCancellation,
+  patched,
   sleep,
+  TimeoutFailure,
 } from '@temporalio/workflow';
+import { TimeoutType } from '@temporalio/common';
 import type { ContainerStop, RankAssignment, RankExecution } from '../activities/contract.ts';
 import type { Lease } from '../core/cluster.ts';
 import { exitFailure, isFailureType, rootCause } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
 import type { RunInput } from '../core/run.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
-import { TRACKER_NAMES, trackersInContainer, trackersOf } from '../core/tracking.ts';
+import { TRACKER_NAMES, trackersInContainer, trackersOf, withEarlierEntries } from '../core/tracking.ts';
 import type { OpenedTrackers, RunEnd } from '../core/tracking.ts';
 import type { Interruptions } from './interruptions.ts';
-import { containerReports, nodeActivities, removals, stopOrders, trackerOpenings } from './run-activities.ts';
+import {
+  containerReports,
+  lastCalls,
+  nodeActivities,
+  removals,
+  stopOrders,
+  trackerOpenings,
+} from './run-activities.ts';
 
 /** The answer to a stop is on its way when the container is gone. */
 const ANSWER_MS = 1_000;
 /** A Docker daemon that refuses is asked again ever more rarely: it may do so for days, and a history has its limits. */
 const REMOVE_AGAIN_MS = { first: 10_000, most: 300_000 };
 
-/** Thrown when at least one rank failed; carries the failure that stands for all. */
-class GangFailed extends Error {
-  readonly failure: RunFailure;
+/** From the end of a grace until the container is gone. */
+const REMOVAL_SLACK_MS = 2_000;
 
-  constructor(failure: RunFailure) {
+/** Thrown when at least one rank failed; carries the failure that stands for all. */
+export class GangFailed extends Error {
+  readonly failure: RunFailure;
+  /** Ranks of whose end their nodes have said nothing. */
+  readonly silent: readonly RankExecution[];
+
+  constructor(failure: RunFailure, silent: readonly RankExecution[] = []) {
     super(failure.message);
     this.name = 'GangFailed';
     this.failure = failure;
+    this.silent = silent;
   }
 }
 
@@ -39,6 +55,8 @@ export interface Gang {
   readonly spec: RunSpec;
   readonly lease: Lease;
   readonly ranks: readonly RankExecution[];
+  /** What the trackers of the run have answered; absent until they were asked. */
+  readonly tracking?: OpenedTrackers;
 }
 
 export function assembleGang(
@@ -78,15 +96,18 @@ export async function pullImages({ ranks, spec }: Gang): Promise<void> {
  * Pulls the image on every node while the trackers are asked for the entries of the run, and answers with the gang that
  * knows of them. Waits for both, also when one fails: an entry that is still being made would be made again.
  */
-export async function pullImagesAndOpenTrackers(gang: Gang): Promise<Gang> {
+export async function pullImagesAndOpenTrackers(
+  gang: Gang,
+  earlier: OpenedTrackers | undefined,
+): Promise<Gang> {
   const opening = openTrackers(gang);
   try {
     await pullImages(gang);
   } finally {
     await opening;
   }
-  const tracking = await opening;
-  return { ...gang, ranks: gang.ranks.map((rank) => ({ ...rank, tracking })) };
+  const tracking = withEarlierEntries(await opening, earlier);
+  return { ...gang, tracking, ranks: gang.ranks.map((rank) => ({ ...rank, tracking })) };
 }
 
 /** Never fails. */
@@ -134,10 +155,30 @@ export async function executeCommand({ ranks }: Gang): Promise<void> {
   });
 }
 
+/**
+ * The node, among those that said nothing of their ranks, that no longer answers: then the failure of another rank may
+ * only be that it lost its peer. A node that lives carries the order to stop out, also under its next agent.
+ */
+export async function nodeThatIsSilent(ranks: readonly RankExecution[]): Promise<string | undefined> {
+  const answers = await Promise.all(
+    ranks.map(async (rank) => {
+      const node = lastCalls(rank, `Rank ${rank.rank} on ${rank.node}: stop; is the node there?`);
+      try {
+        await node['stop-container'](orderFor(rank));
+        return undefined;
+      } catch {
+        return rank.node;
+      }
+    }),
+  );
+  return answers.find((node) => node !== undefined);
+}
+
 /** The orders to stop that the ranks of a gang have got, and what came of them. */
 export class StopOrders {
   /** How each container ended whose node has answered. */
   readonly ends: ContainerStop[] = [];
+  given = false;
   private open = 0;
 
   /**
@@ -145,6 +186,7 @@ export class StopOrders {
    * it with the answer to its next heartbeat only. Who does not answer is stopped by the removal of its container.
    */
   give({ ranks }: Gang): void {
+    this.given = true;
     for (const rank of ranks) void this.giveTo(rank);
   }
 
@@ -177,25 +219,66 @@ async function untilGone(rank: RankExecution, interruptions: Interruptions): Pro
   if (interruptions.isLeaseOver(rank.node)) return;
   const scope = new CancellationScope({ cancellable: true });
   await scope.run(async () => {
-    await Promise.race([remove(rank), interruptions.untilLeaseIsOver(rank.node)]);
+    await Promise.race([remove(rank, interruptions), interruptions.untilLeaseIsOver(rank.node)]);
   });
   scope.cancel();
 }
 
-async function remove(rank: RankExecution): Promise<void> {
+async function remove(rank: RankExecution, interruptions: Interruptions): Promise<void> {
+  if (interruptions.isLost(rank.node)) return await removeInTime(rank, interruptions);
+  let isGone = false;
+  const removal = removeWithGrace(rank).then(() => void (isGone = true));
+  await Promise.race([removal, interruptions.untilLost(rank.node)]);
+  if (isGone) return;
+  // The grace that was ordered may be longer than the lease of the lost node, which may be back at any moment.
+  if (patched('lost-while-removing')) await Promise.race([removal, removeInTime(rank, interruptions)]);
+  else await removal;
+}
+
+async function removeWithGrace(rank: RankExecution): Promise<void> {
   for (let pauseMs = REMOVE_AGAIN_MS.first; ; pauseMs = Math.min(2 * pauseMs, REMOVE_AGAIN_MS.most)) {
     try {
-      await removals(rank, `Rank ${rank.rank} on ${rank.node}: remove the container`)['remove-container'](
-        orderFor(rank),
-      );
+      await removals(rank, removalSummary(rank))['remove-container'](orderFor(rank));
       return;
     } catch (error) {
-      // The node may not have answered because its lease is over.
       if (isCancellation(error)) return;
       // As long as the container may live, its GPUs are not free.
       await sleep(pauseMs, { summary: 'The container could not be removed' });
     }
   }
+}
+
+/**
+ * Of a lost node, that may come back: such that whenever it takes the order, the container is gone before others may have
+ * its place. What is left of the lease is shared between the time to take the order and the grace, again and again.
+ */
+async function removeInTime(rank: RankExecution, interruptions: Interruptions): Promise<void> {
+  for (;;) {
+    const leftMs = interruptions.leaseLeftMs(rank.node);
+    const graceMs = Math.max(0, Math.min(rank.graceMs, leftMs / 2 - REMOVAL_SLACK_MS));
+    const takenWithinMs = Math.max(leftMs - graceMs - REMOVAL_SLACK_MS, leftMs / 2, 1);
+    const node = removals(rank, removalSummary(rank), takenWithinMs);
+    try {
+      await node['remove-container']({ ...orderFor(rank), graceMs });
+      return;
+    } catch (error) {
+      if (isCancellation(error)) return;
+      // What is left is a matter of its guard.
+      if (interruptions.leaseLeftMs(rank.node) < REMOVAL_SLACK_MS) {
+        return await interruptions.untilLeaseIsOver(rank.node);
+      }
+      if (!isNotTaken(error)) await sleep(REMOVAL_SLACK_MS, { summary: 'It could not be removed' });
+    }
+  }
+}
+
+const removalSummary = ({ rank, node }: RankExecution): string =>
+  `Rank ${rank} on ${node}: remove the container`;
+
+/** No agent has begun with it. */
+function isNotTaken(error: unknown): boolean {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return cause instanceof TimeoutFailure && cause.timeoutType === TimeoutType.SCHEDULE_TO_START;
 }
 
 const orderFor = (rank: RankExecution) => ({ ...assignmentOf(rank), graceMs: rank.graceMs });
@@ -220,6 +303,7 @@ async function onEveryRank(
 ): Promise<void> {
   const scope = new CancellationScope();
   const failures: RunFailure[] = [];
+  const silent: RankExecution[] = [];
   let cancelled: unknown;
   await scope.run(() =>
     Promise.all(
@@ -227,6 +311,7 @@ async function onEveryRank(
         try {
           await step(rank);
         } catch (error) {
+          if (isSilent(error)) silent.push(rank);
           if (isCancellation(error)) cancelled = error;
           else failures.push(failureOfRank(rank, error));
           // The others would wait for this rank until their collective operations time out.
@@ -236,8 +321,15 @@ async function onEveryRank(
     ),
   );
   const failure = rootCause(failures);
-  if (failure) throw new GangFailed(failure);
+  if (failure) throw new GangFailed(failure, silent);
   if (cancelled) throw cancelled;
+}
+
+/** True when an activity ended without a word from its node about the container. */
+function isSilent(error: unknown): boolean {
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  if (cause instanceof TimeoutFailure) return true;
+  return cause instanceof CancelledFailure && (cause.details ?? []).length === 0;
 }
 
 function failureOfRank(rank: RankExecution, error: unknown): RunFailure {

@@ -1,5 +1,5 @@
 /** What ends a resumption from outside: stops, lost nodes, preemptions, the time limit. */
-import { CancellationScope, condition } from '@temporalio/workflow';
+import { CancellationScope, condition, patched } from '@temporalio/workflow';
 import type { RunFailure } from '../core/failures.ts';
 import type { Revocation } from './messages.ts';
 
@@ -11,6 +11,8 @@ export class Interruptions {
   /** Lost nodes, and until when they may still run their containers, in epoch milliseconds. */
   private readonly leaseEnds = new Map<string, number>();
   resumption = 0;
+  /** True between two resumptions, when the last can no longer lose anything. */
+  private isCleared = false;
   /** Called when a live resumption is interrupted. */
   onInterrupt: (cause: RunFailure) => void = () => undefined;
   private scope: CancellationScope | undefined;
@@ -25,9 +27,14 @@ export class Interruptions {
     this.onInterrupt(this.cause);
   }
 
+  async untilInterrupted(): Promise<void> {
+    await condition(() => this.cause !== undefined);
+  }
+
   revoke({ resumption, type, node, message, leaseMs = 0 }: Revocation): void {
     // A revocation may arrive late, when the resumption that it names is over.
     if (resumption !== this.resumption) return;
+    if (this.isCleared && patched('late-revocations')) return;
     if (type === 'NodeLost' && node !== undefined) {
       const endsAt = Date.now() + leaseMs;
       // A node that is lost and then deleted has nothing more to wait for.
@@ -39,6 +46,19 @@ export class Interruptions {
   /** When the last lease of a lost node ends, in epoch milliseconds; undefined when no node is lost. */
   get lastLeaseEnd(): number | undefined {
     return this.leaseEnds.size === 0 ? undefined : Math.max(...this.leaseEnds.values());
+  }
+
+  isLost(node: string): boolean {
+    return this.leaseEnds.has(node);
+  }
+
+  async untilLost(node: string): Promise<void> {
+    await condition(() => this.isLost(node));
+  }
+
+  /** Of a lost node, in milliseconds. */
+  leaseLeftMs(node: string): number {
+    return Math.max(0, (this.leaseEnds.get(node) ?? 0) - Date.now());
   }
 
   isLeaseOver(node: string): boolean {
@@ -57,6 +77,7 @@ export class Interruptions {
 
   async guard(resumption: number, body: () => Promise<void>): Promise<void> {
     this.resumption = resumption;
+    this.isCleared = false;
     this.scope = new CancellationScope();
     if (this.cause) this.scope.cancel();
     try {
@@ -69,6 +90,7 @@ export class Interruptions {
   /** Forgets what ended the last resumption, so that the next can live. */
   clear(): void {
     this.cause = undefined;
+    this.isCleared = true;
     this.leaseEnds.clear();
   }
 }

@@ -53,9 +53,24 @@ export function nodeActivities(place: Place, summary: string): NodeActivities {
   });
 }
 
-/** Nobody waits for the answer of a node whose lease is over. */
-export function removals(place: Place, summary: string): Pick<NodeActivities, 'remove-container'> {
-  return proxyActivities<NodeActivities>(onNode(place, summary));
+/**
+ * Nobody waits for the answer of a node whose lease is over.
+ * @param takenWithinMs how long it may take until an agent begins; without it, for as long as it takes
+ */
+export function removals(
+  place: Place,
+  summary: string,
+  takenWithinMs?: number,
+): Pick<NodeActivities, 'remove-container'> {
+  return proxyActivities<NodeActivities>({
+    ...onNode(place, summary),
+    ...(takenWithinMs === undefined ? {} : { scheduleToStartTimeout: takenWithinMs }),
+  });
+}
+
+/** Longer than any agent takes to be back, and than its loss takes to be noticed. */
+export function lastCalls(place: Place, summary: string): Pick<NodeActivities, 'stop-container'> {
+  return proxyActivities<NodeActivities>({ ...onNode(place, summary), scheduleToStartTimeout: '30s' });
 }
 
 /** Now or never: a node that does not take the order at once hears of the stop by other means. */

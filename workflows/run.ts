@@ -18,15 +18,18 @@ import type { Construction } from '../activities/contract.ts';
 import type { CapacityRequest, Lease } from '../core/cluster.ts';
 import { describeStop, failureClass, isNodeFailure } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
-import { MAX_SYSTEM_RETRIES } from '../core/run.ts';
+import { LONG_RUN_MS, MAX_SYSTEM_RETRIES } from '../core/run.ts';
 import type { RunInput, RunOutcome } from '../core/run.ts';
 import type { ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
 import type { RunStatus } from '../core/run-status.ts';
 import { trackersOf } from '../core/tracking.ts';
+import type { OpenedTrackers } from '../core/tracking.ts';
 import {
   assembleGang,
   executeCommand,
   failureOf,
+  GangFailed,
+  nodeThatIsSilent,
   pullImages,
   pullImagesAndOpenTrackers,
   removeContainers,
@@ -50,6 +53,10 @@ import { showConstructed, showPriority, showStatus } from './run-status-board.ts
 import { TimeLimit } from './time-limit.ts';
 import { reportLater } from './tracking.ts';
 
+/** Of 51,200 and 50 MB: a resumption of many ranks takes some thousand events, and twice its file for each rank. */
+const MAX_HISTORY_EVENTS = 40_000;
+const MAX_HISTORY_BYTES = 30 * 1024 ** 2;
+
 /** A rejected run answers with its construction, and leaves no trace in `get runs`. */
 export async function run(input: RunInput): Promise<RunOutcome | Construction> {
   let construction: Construction | undefined;
@@ -68,12 +75,16 @@ export async function run(input: RunInput): Promise<RunOutcome | Construction> {
   );
 
   let live: LiveRun | undefined;
-  setHandler(schedulingUpdate, async (change) => {
-    // After a cancellation nothing can be waited for in this scope, be it there already.
-    const isCancelled = CancellationScope.current().consideredCancelled;
-    if (live === undefined || !isCancelled) await condition(() => live !== undefined);
-    return await (live as LiveRun).changeScheduling(change);
-  });
+  setHandler(
+    schedulingUpdate,
+    async (change) => {
+      // After a cancellation nothing can be waited for in this scope, be it there already.
+      const isCancelled = CancellationScope.current().consideredCancelled;
+      if (live === undefined || !isCancelled) await condition(() => live !== undefined);
+      return await (live as LiveRun).changeScheduling(change);
+    },
+    { validator: refuseNonsense },
+  );
   setHandler(clusterRestartedSignal, async (firstFence) => live?.clusterRestarted(firstFence));
 
   return await CancellationScope.nonCancellable(async () => {
@@ -87,6 +98,14 @@ export async function run(input: RunInput): Promise<RunOutcome | Construction> {
     await condition(allHandlersFinished);
     return finish(outcome);
   });
+}
+
+/** JSON makes null of what is no number, and clients other than `mcli` may send anything. */
+function refuseNonsense({ maxRetries, maxDurationHours }: SchedulingChange): void {
+  for (const [name, value] of Object.entries({ maxRetries, maxDurationHours })) {
+    if (value === undefined || (Number.isFinite(value) && value >= 0)) continue;
+    throw ApplicationFailure.nonRetryable(`${name} must be a number from 0 on, and is ${value}`);
+  }
 }
 
 /** What handlers start is of the workflow's own scope, which ends when it is cancelled in Temporal; the run goes on. */
@@ -133,9 +152,15 @@ class LiveRun {
   /** True from the request for capacity to its release: the cluster knows of this resumption. */
   private registered = false;
   /** Must be over before the release is sent: a request that comes after it would hold the capacity for ever. */
-  private asking: Promise<void> = Promise.resolve();
+  private readonly askings = new Set<Promise<void>>();
   private systemRetries = 0;
   private userRetries = 0;
+  /** True when no further resumption fits in the history. */
+  private isExhausted = false;
+  /** When the command of this resumption was started, in epoch milliseconds. */
+  private runsSince: number | undefined;
+  /** What the trackers have answered last. */
+  private trackers: OpenedTrackers | undefined;
 
   constructor(
     input: RunInput,
@@ -157,6 +182,7 @@ class LiveRun {
       if (this.lease) this.terminate(cause);
       if (this.gang && patched('stop-container')) {
         const { stops, gang } = this;
+        if (stops.given && patched('one-stop-order')) return;
         void outlivingCancellation(async () => stops.give(gang));
       }
     };
@@ -174,14 +200,15 @@ class LiveRun {
     if (!this.registered) return;
     const { cluster } = this.resources;
     const held = this.held();
-    this.asking = outlivingCancellation(() =>
+    const asking = outlivingCancellation(() =>
       controlActivities(`Tell ${cluster} again`)['wait-for-capacity']({
         cluster,
         request: this.capacityRequest(),
         ...(held ? { held } : {}),
       }),
     );
-    await this.asking;
+    this.askings.add(asking);
+    await asking.finally(() => this.askings.delete(asking));
   }
 
   /** The cluster knows nothing any more. What this run does not hold yet will be given to others. */
@@ -230,7 +257,7 @@ class LiveRun {
       this.interruptions.clear();
       this.lease = undefined;
       // A stop ends the back-off.
-      await condition(() => this.interruptions.cause !== undefined, backoffMs(this.systemRetries));
+      await condition(() => this.interruptions.cause !== undefined, this.backoffMs(failure));
     }
   }
 
@@ -245,28 +272,52 @@ class LiveRun {
     this.gang = undefined;
     this.stops = new StopOrders();
     this.terminating = false;
+    this.runsSince = undefined;
     try {
       await this.interruptions.guard(this.resumption, async () => {
         this.gang = await this.waitForCapacity();
         this.show('STARTING', undefined, `Pulling ${this.input.spec.image}.`);
-        if (this.isTracked) this.gang = await pullImagesAndOpenTrackers(this.gang);
-        else await pullImages(this.gang);
+        if (this.isTracked) {
+          this.gang = await pullImagesAndOpenTrackers(this.gang, this.trackers);
+          this.trackers = this.gang.tracking;
+        } else await pullImages(this.gang);
         // What was under way when the end was ordered may still have come to its own end.
         if (this.terminating) throw new CancelledFailure('Interrupted.');
         this.timeLimit.start();
+        this.runsSince = Date.now();
         this.show('RUNNING', undefined, 'The integrations run, then the command.');
         await runIntegrations(this.gang);
         await executeCommand(this.gang);
       });
       return undefined;
     } catch (error) {
-      return this.interruptions.cause ?? failureOf(error);
+      return this.interruptions.cause ?? (await this.judge(error));
     }
+  }
+
+  /** A program that loses its peer ends with an exit code of its own, seconds before the loss of the node is noticed. */
+  private async judge(thrown: unknown): Promise<RunFailure> {
+    const failure = failureOf(thrown);
+    const silent = thrown instanceof GangFailed && failure.exitCode !== undefined ? thrown.silent : [];
+    if (silent.length === 0 || !patched('asks-silent-nodes')) return failure;
+    this.terminating = true;
+    const nodes = [...new Set(silent.map(({ node }) => node))].join(', ');
+    this.show('TERMINATING', undefined, `${failure.message} Asking ${nodes}, which said nothing.`);
+    const answer = nodeThatIsSilent(silent);
+    await Promise.race([answer, this.interruptions.untilInterrupted()]);
+    if (this.interruptions.cause) return this.interruptions.cause;
+    const lost = await answer;
+    if (lost === undefined) return failure;
+    const message = `Node ${lost} no longer answers. Before that was noticed: ${failure.message}`;
+    return { type: 'NodeLost', message };
   }
 
   private async giveBack(failure: RunFailure | undefined): Promise<void> {
     this.registered = false;
-    await this.asking;
+    const askings = [...this.askings];
+    // A run of an earlier build waited for the last one only.
+    if (askings.length > 1 && patched('all-askings')) await Promise.all(askings);
+    else await askings.at(-1);
     const { node, message = '' } = failure ?? {};
     const speaksAgainstNode = failure && isNodeFailure(failure.type) && node !== undefined;
     await controlActivities(`Give back the capacity of resumption ${this.resumption}`).complete({
@@ -294,6 +345,8 @@ class LiveRun {
     if (this.resumption === 0) this.show('QUEUED', undefined, 'Waiting for capacity.');
     const { cluster } = this.resources;
     this.registered = true;
+    // Only a run that was reset has grants already, of resumptions that are over.
+    this.grants.length = 0;
     await controlActivities(`Ask ${cluster} for ${this.resources.gpus} GPUs`)['wait-for-capacity']({
       cluster,
       request: this.capacityRequest(),
@@ -308,7 +361,8 @@ class LiveRun {
   private capacityRequest(): CapacityRequest {
     const { spec, user } = this.input;
     const { gpuType, gpus, nodes, gpusPerNode, nodeNames } = this.resources;
-    const limitMs = this.timeLimit.left();
+    const leftMs = this.timeLimit.left();
+    const held = this.held();
     return {
       run: this.name,
       resumption: this.resumption,
@@ -322,21 +376,43 @@ class LiveRun {
       gpusPerNode,
       nodeNames,
       createdAt: workflowInfo().startTime.getTime(),
-      ...(limitMs === undefined ? {} : { maxDurationMs: limitMs }),
+      // Counted from the lease, where there is one.
+      ...(leftMs === undefined ? {} : { maxDurationMs: leftMs + (held ? Date.now() - held.grantedAt : 0) }),
     };
   }
 
-  /** Counts the failure, and tells whether another resumption may follow it. */
+  /** Counts the failure, and tells whether another resumption follows it. */
   private mayResume(failure: RunFailure | undefined): boolean {
-    if (!failure || this.interruptions.final) return false;
+    if (!failure || this.interruptions.final || !this.isWorthAnother(failure)) return false;
+    this.isExhausted = isHistoryFull();
+    return !this.isExhausted;
+  }
+
+  private isWorthAnother({ type }: RunFailure): boolean {
     const { retryOnSystemFailure, maxRetries } = this.scheduling;
-    if (failure.type === 'Preempted') return true;
-    if (failureClass(failure.type).blame === 'system') {
+    if (type === 'Preempted') return true;
+    if (failureClass(type).blame === 'system') {
+      if (this.ranLong()) this.systemRetries = 0;
       this.systemRetries += 1;
       return retryOnSystemFailure && this.systemRetries <= MAX_SYSTEM_RETRIES;
     }
     this.userRetries += 1;
     return this.userRetries <= maxRetries;
+  }
+
+  /** Over months, nodes may be lost more often than ever in a row. */
+  private ranLong(): boolean {
+    const { runsSince, systemRetries } = this;
+    if (runsSince === undefined || systemRetries === 0) return false;
+    return Date.now() - runsSince >= LONG_RUN_MS && patched('long-runs-are-healthy');
+  }
+
+  /** A run that gives way keeps its place in the queue. */
+  private backoffMs(failure: RunFailure | undefined): number {
+    const earlierBuilds = backoffMs(this.systemRetries);
+    const retries = { system: this.systemRetries, user: this.userRetries, order: 0 };
+    const ms = backoffMs(failure ? retries[failureClass(failure.type).blame] : 0);
+    return ms !== earlierBuilds && patched('back-off-by-blame') ? ms : earlierBuilds;
   }
 
   private end(failure: RunFailure | undefined): RunOutcome {
@@ -358,6 +434,7 @@ class LiveRun {
     const message = [
       failure?.message ?? 'The command ended with exit code 0.',
       ...this.howItStopped(failure),
+      ...(this.isExhausted ? ['It is not tried again: its history is as long as Temporal allows.'] : []),
     ].join(' ');
     return {
       status: failure ? failureClass(failure.type).status : 'COMPLETED',
@@ -404,6 +481,13 @@ class LiveRun {
   }
 }
 
+/** Temporal ends a workflow whose history is too long, without a chance to stop anything: this run ends before. */
+function isHistoryFull(): boolean {
+  const { historyLength, historySize } = workflowInfo();
+  const isFull = historyLength > MAX_HISTORY_EVENTS || historySize > MAX_HISTORY_BYTES;
+  return isFull && patched('history-limit');
+}
+
 function finish(outcome: RunOutcome): RunOutcome {
   if (outcome.status !== 'FAILED') return outcome;
   const { message, failure = 'AgentError' } = outcome;
@@ -415,7 +499,7 @@ function stopped({ by, reason }: StopOrder): RunFailure {
   return { type: 'StoppedByUser', message: `Stopped by ${by}${reason ? `: ${reason}` : ''}.` };
 }
 
-/** A first failure is retried at once; a node that keeps failing is not hammered. */
-function backoffMs(systemRetries: number): number {
-  return systemRetries <= 1 ? 0 : Math.min(60_000, 5_000 * 2 ** (systemRetries - 2));
+/** A first failure is retried at once; what keeps failing is not hammered. */
+function backoffMs(retries: number): number {
+  return retries <= 1 ? 0 : Math.min(60_000, 5_000 * 2 ** (retries - 2));
 }

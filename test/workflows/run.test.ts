@@ -293,6 +293,100 @@ describe('a run', () => {
     expect(world.calls).toContain('remove-container 0/1');
   });
 
+  it('blames a lost node, and not the rank that failed because it lost its peer there', async () => {
+    const world = new World();
+    world.exits = ({ resumption, rank }) => (resumption === 0 && rank === 0 ? 1 : undefined);
+    const revival = Promise.withResolvers<void>();
+    world.dead = { rank: 1, until: revival.promise };
+    const run = await world.finish({ nodes: 2 }, async (id, client) => {
+      // The heartbeat of the dead rank has run out, and its node is asked.
+      await world.until('stop-container 0/1');
+      const loss = { ...aLoss(id, {}), node: 'node-1' };
+      await client.workflow.getHandle(id).signal(leaseRevokedSignal, loss);
+      revival.resolve();
+    });
+    expect(run).toMatchObject({ status: 'COMPLETED', resumption: 1 });
+    const queued = run.lifecycle.filter(({ status }) => status === 'QUEUED');
+    expect(queued.map(({ reason }) => reason)).toEqual(['', 'NodeLost']);
+  });
+
+  it('blames the rank that failed when the node of the other still answers', async () => {
+    const world = new World();
+    world.runsForever = true;
+    world.exits = ({ rank }) => (rank === 0 ? 1 : undefined);
+    const run = await world.finish({ nodes: 2 });
+    expect(world.calls).toContain('stop-container 0/1');
+    expect(run).toMatchObject({ status: 'FAILED', reason: 'NonZeroExit', resumption: 0 });
+  });
+
+  it('waits longer before each further retry of its own failures, and not after giving way', async () => {
+    const world = new World();
+    world.exits = ({ resumption }) => (resumption < 2 ? 1 : undefined);
+    const started: number[] = [];
+    world.onRequest = () => void started.push(Date.now());
+    await world.finish({ nodes: 1, maxRetries: 2 });
+    const [first = 0, second = 0, third = 0] = started;
+    expect(second - first).toBeLessThan(4_000);
+    expect(third - second).toBeGreaterThanOrEqual(5_000);
+  });
+
+  it('removes a container from a node that comes back before its lease is over, whatever the grace', async () => {
+    const world = new World();
+    world.runsForever = true;
+    const run = await world.finish({ nodes: 1, graceMs: 600_000 }, async (id, client) => {
+      await world.until('execute 0/0');
+      world.runsForever = false;
+      await client.workflow.getHandle(id).signal(leaseRevokedSignal, aLoss(id, { leaseMs: 60_000 }));
+    });
+    expect(run).toMatchObject({ status: 'COMPLETED', resumption: 1 });
+    expect(world.removalGraces[0]).toBeLessThanOrEqual(30_000);
+  });
+
+  it('shortens the grace of a container that is already being removed when its node is lost', async () => {
+    const world = new World();
+    world.runsForever = true;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    world.removal = promise;
+    await world.finish({ nodes: 1, graceMs: 600_000 }, async (id, client) => {
+      await world.until('execute 0/0');
+      const handle = client.workflow.getHandle(id);
+      await handle.signal(stopSignal, { by: 'ann' });
+      await expect.poll(() => world.removalGraces).toEqual([600_000]);
+      await handle.signal(leaseRevokedSignal, aLoss(id, { leaseMs: 60_000 }));
+      await expect.poll(() => world.removalGraces.length).toBe(2);
+      resolve();
+    });
+    expect(world.removalGraces[1]).toBeLessThanOrEqual(30_000);
+  });
+
+  it('orders a container to stop once, however often its user does', async () => {
+    const world = new World();
+    world.runsForever = true;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    world.removal = promise;
+    await world.finish({ nodes: 1 }, async (id, client) => {
+      await world.until('execute 0/0');
+      const handle = client.workflow.getHandle(id);
+      for (let order = 0; order < 3; order += 1) await handle.signal(stopSignal, { by: 'ann' });
+      await world.until('stop-container 0/0');
+      await handle.signal(stopSignal, { by: 'ann' });
+      resolve();
+    });
+    expect(world.calls.filter((call) => call === 'stop-container 0/0')).toHaveLength(1);
+  });
+
+  it('refuses a change of its scheduling that is no number', async () => {
+    const world = new World();
+    world.runsForever = true;
+    await world.finish({ nodes: 1 }, async (id, client) => {
+      await world.until('execute 0/0');
+      const handle = client.workflow.getHandle(id);
+      const change = { maxDurationHours: Number.NaN };
+      await expect(handle.executeUpdate(schedulingUpdate, { args: [change] })).rejects.toThrow();
+      await handle.signal(stopSignal, { by: 'ann' });
+    });
+  });
+
   it('takes a new max_duration while it runs', async () => {
     const world = new World();
     world.runsForever = true;
@@ -340,6 +434,20 @@ describe('a run', () => {
     expect(told).toBeLessThan(world.calls.indexOf('remove-container 1/0'));
   });
 
+  it('joins the entry of an earlier resumption when its tracker does not answer', async () => {
+    const world = new World();
+    world.trackerAnswer = async () => OPENED;
+    world.exits = ({ resumption }) => (resumption === 0 ? 1 : 0);
+    world.onRequest = ({ resumption }) => {
+      if (resumption === 1) world.trackerAnswer = async () => UNOPENED;
+    };
+    await world.finish({ nodes: 1, maxRetries: 1, integrations: [MLFLOW] });
+    expect(world.executed.at(-1)?.tracking).toEqual({
+      entries: [{ ...UNOPENED.entries[0], url: 'http://mlflow/#/experiments/1/runs/2' }],
+      environment: { MLFLOW_RUN_ID: '2' },
+    });
+  });
+
   it('runs on when its trackers cannot be opened, and reports from the next node when the first is gone', async () => {
     const world = new World();
     world.trackerAnswer = () => Promise.reject(ApplicationFailure.nonRetryable('out of order'));
@@ -370,6 +478,7 @@ interface Shape {
   readonly retryOnSystemFailure?: boolean;
   readonly maxDurationHours?: number;
   readonly integrations?: readonly Integration[];
+  readonly graceMs?: number;
 }
 
 const MLFLOW: Integration = { type: 'mlflow', environment: { MLFLOW_EXPERIMENT_NAME: 'llama' } };
@@ -377,6 +486,10 @@ const WANDB: Integration = { type: 'wandb', environment: { WANDB_PROJECT: 'llama
 const OPENED: OpenedTrackers = {
   entries: [{ tracker: 'mlflow', url: 'http://mlflow/#/experiments/1/runs/2' }],
   environment: { MLFLOW_RUN_ID: '2' },
+};
+const UNOPENED: OpenedTrackers = {
+  entries: [{ tracker: 'mlflow', problem: 'It does not answer.' }],
+  environment: {},
 };
 
 /** Cluster and nodes of one test, as small honest implementations of our own activities. */
@@ -391,6 +504,11 @@ class World {
   silentRemovals = false;
   /** Removals end with it. */
   removal: Promise<void> = Promise.resolve();
+  /** What each order to remove a container gave it to end by itself. */
+  readonly removalGraces: number[] = [];
+  /** A rank whose agent takes what it is given, and says nothing. */
+  dead: { readonly rank: number; readonly until: Promise<void> } | undefined;
+  onRequest: (request: CapacityRequest) => void = () => undefined;
   /** What the run told with each request for capacity. */
   readonly held: (Lease | undefined)[] = [];
   readonly releases: Release[] = [];
@@ -471,6 +589,7 @@ class World {
         this.held.push(held);
         this.calls.push(`wait-for-capacity ${request.resumption}`);
         this.requests.push(request);
+        this.onRequest(request);
         if (!this.grants) return;
         const grant = { lease: aLease(request, nodes), masterAddress: '127.0.0.1' };
         await client.workflow.getHandle(request.run).signal(leaseGrantedSignal, grant);
@@ -508,6 +627,7 @@ class World {
       execute: async (input) => {
         note('execute', input);
         this.executed.push(input);
+        if (input.rank === this.dead?.rank) await this.dead.until;
         const exitCode = this.exits(input);
         if (this.runsForever && exitCode === undefined) await heartbeatForever(() => note('stopped', input));
         const at = new Date().toISOString();
@@ -515,9 +635,11 @@ class World {
       },
       'stop-container': async (input) => {
         note('stop-container', input);
+        if (input.rank === this.dead?.rank) await this.dead.until;
         return { endedBy: 'SIGTERM', afterMs: 100 };
       },
       'remove-container': async (input) => {
+        this.removalGraces.push(input.graceMs);
         if (this.silentRemovals) await heartbeatForever(() => undefined);
         await this.removal;
         note('remove-container', input);
@@ -561,6 +683,7 @@ function aRunInput({
   retryOnSystemFailure = true,
   maxDurationHours,
   integrations = [],
+  graceMs = 1_000,
 }: Shape): RunInput {
   const spec: RunSpec = {
     name: 'llama',
@@ -579,5 +702,5 @@ function aRunInput({
     parametersYaml: '{}\n',
     metadata: {},
   };
-  return { spec, submittedYaml: 'name: llama\n', user: 'ann', graceMs: 1_000 };
+  return { spec, submittedYaml: 'name: llama\n', user: 'ann', graceMs };
 }
