@@ -1,21 +1,26 @@
 /** Activities of the cluster worker: what clusters and nodes say to runs and to each other. */
-import { WorkflowNotFoundError } from '@temporalio/client';
-import type { Client } from '@temporalio/client';
+import { Context } from '@temporalio/activity';
+import { isGrpcServiceError, ServiceError, WorkflowNotFoundError } from '@temporalio/client';
+import type { Client, WorkflowHandle } from '@temporalio/client';
 import { unpackCluster } from '../core/cluster-state.ts';
+import type { PackedCluster } from '../core/cluster-state.ts';
 import { nodeWorkflowId, WORKFLOW_TYPES } from '../core/naming.ts';
 import { decide } from '../core/scheduler.ts';
 import {
   announceNodeSignal,
   clusterRestartedSignal,
+  keepOrderSignal,
   leaseGrantedSignal,
   leaseRevokedSignal,
   nodeReportSignal,
 } from '../workflows/messages.ts';
-import type { ClusterActivities, LeaseNotice } from './contract.ts';
+import type { ClusterActivities, ClusterNotice, Plan } from './contract.ts';
 import { signalCluster } from './signal-cluster.ts';
 
 /** Runs told at once: more do not make the server faster, and fill its queues. */
 const CONCURRENCY = 20;
+/** Between two heartbeats. */
+const RECALLED_AT_ONCE = 200;
 /**
  * After this the nodes of a terminated run have ended its containers. They are told by nobody: they find them (10 s), and
  * give them the usual grace (30 s).
@@ -24,21 +29,26 @@ const CLEARED_UP_MS = 90_000;
 
 export function createClusterActivities({ temporal }: { readonly temporal: Client }): ClusterActivities {
   return {
-    plan: ({ cluster, now }) => {
-      const { history, ...snapshot } = unpackCluster(cluster);
-      const { admissions, preemptions } = decide(snapshot, now, history);
+    plan: ({ cluster, now }) => Promise.resolve(planOf(cluster, now)),
+
+    'next-round': ({ start, now }) => {
+      const { messages, cluster, isIdle, hasNotices, isTimerSet, isSweepDue } = start;
+      const plan = cluster === undefined ? { admissions: [], preemptions: [] } : planOf(cluster, now);
       return Promise.resolve({
-        admissions: admissions.map(({ request: { run, resumption }, ranks }) => ({ run, resumption, ranks })),
-        preemptions: preemptions.map(({ run, resumption, inFavourOf }) => ({ run, resumption, inFavourOf })),
+        ...plan,
+        messages,
+        notifies: hasNotices || plan.admissions.length > 0 || plan.preemptions.length > 0,
+        setsTimer: !isIdle && !isTimerSet,
+        sweeps: isSweepDue,
       });
     },
 
     async 'notify-runs'({ notices }) {
-      const gone = await mapLimited(notices, async (notice) => {
+      const unreached = await mapLimited(notices, async (notice) => {
         const reached = await notify(temporal, notice);
-        return reached ? [] : [runOf(notice)];
+        return reached || notice.type === 'node' ? [] : [runOf(notice)];
       });
-      return gone.flat();
+      return unreached.flat();
     },
 
     async 'find-ended-runs'({ runs, queued = [] }) {
@@ -49,25 +59,31 @@ export function createClusterActivities({ temporal }: { readonly temporal: Clien
       return ended.flat();
     },
 
-    async recall({ cluster, nextFence }) {
+    async recall({ cluster, nextFence, names }) {
+      const { heartbeat, info } = Context.current();
+      const listed = async (query: string): Promise<string[]> =>
+        await idsOf(temporal, query, () => heartbeat(info.heartbeatDetails));
       const open = `ExecutionStatus = 'Running'`;
-      const runs = await idsOf(
-        temporal,
+      const runs = await listed(
         `WorkflowType = '${WORKFLOW_TYPES.run}' AND Cluster = '${cluster}' AND ${open}`,
       );
-      const nodes = await idsOf(
-        temporal,
+      const nodes = await listed(
         `WorkflowType = '${WORKFLOW_TYPES.node}' AND WorkflowId STARTS_WITH '${nodeWorkflowId(cluster, '')}' AND ${open}`,
       );
-      await mapLimited([...nodes, ...runs], async (id) => {
-        const handle = temporal.workflow.getHandle(id);
-        await unlessGone(
-          nodes.includes(id)
-            ? handle.signal(announceNodeSignal)
-            : handle.signal(clusterRestartedSignal, nextFence),
-        );
+      await mapLimited(nodes, async (id) => {
+        await unlessGone(temporal.workflow.getHandle(id).signal(announceNodeSignal));
       });
-      return runs.length;
+      // Nodes may be told twice; thousands of runs go on where an earlier attempt was.
+      const told = (info.heartbeatDetails as string | undefined) ?? '';
+      const untold = runs.toSorted().filter((run) => run > told);
+      for (let from = 0; from < untold.length; from += RECALLED_AT_ONCE) {
+        const batch = untold.slice(from, from + RECALLED_AT_ONCE);
+        await mapLimited(batch, async (run) => {
+          await unlessGone(temporal.workflow.getHandle(run).signal(clusterRestartedSignal, nextFence));
+        });
+        heartbeat(batch.at(-1));
+      }
+      return names ? runs : runs.length;
     },
 
     async 'report-node'({ cluster, report }) {
@@ -76,18 +92,32 @@ export function createClusterActivities({ temporal }: { readonly temporal: Clien
   };
 }
 
-function runOf(notice: LeaseNotice): string {
+function planOf(cluster: PackedCluster, now: number): Plan {
+  const { history, ...snapshot } = unpackCluster(cluster);
+  const { admissions, preemptions } = decide(snapshot, now, history);
+  return {
+    admissions: admissions.map(({ request: { run, resumption }, ranks }) => ({ run, resumption, ranks })),
+    preemptions: preemptions.map(({ run, resumption, inFavourOf }) => ({ run, resumption, inFavourOf })),
+  };
+}
+
+function runOf(notice: Exclude<ClusterNotice, { readonly type: 'node' }>): string {
   return notice.type === 'granted' ? notice.grant.lease.request.run : notice.revocation.run;
 }
 
-/** False when the run has ended or was never there. */
-async function notify(temporal: Client, notice: LeaseNotice): Promise<boolean> {
-  const handle = temporal.workflow.getHandle(runOf(notice));
-  return await unlessGone(
-    notice.type === 'granted'
-      ? handle.signal(leaseGrantedSignal, notice.grant)
-      : handle.signal(leaseRevokedSignal, notice.revocation),
-  );
+/** False when who is to be told has ended, was never there, or takes no more signals. */
+async function notify(temporal: Client, notice: ClusterNotice): Promise<boolean> {
+  const to = (id: string): WorkflowHandle => temporal.workflow.getHandle(id);
+  switch (notice.type) {
+    case 'granted':
+      return await unlessGone(to(runOf(notice)).signal(leaseGrantedSignal, notice.grant));
+    case 'revoked':
+      return await unlessGone(to(runOf(notice)).signal(leaseRevokedSignal, notice.revocation));
+    case 'node': {
+      const { cluster, node, order } = notice;
+      return await unlessGone(to(nodeWorkflowId(cluster, node)).signal(keepOrderSignal, order));
+    }
+  }
 }
 
 async function unlessGone(signalled: Promise<void>): Promise<boolean> {
@@ -95,14 +125,27 @@ async function unlessGone(signalled: Promise<void>): Promise<boolean> {
     await signalled;
     return true;
   } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return false;
+    if (error instanceof WorkflowNotFoundError || takesNoMore(error)) return false;
     throw error;
   }
 }
 
-async function idsOf(temporal: Client, query: string): Promise<string[]> {
+/** A workflow takes 10,000 signals; one that has had them must not keep the others from theirs. */
+function takesNoMore(error: unknown): boolean {
+  if (!(error instanceof ServiceError) || !isGrpcServiceError(error.cause)) return false;
+  const code: number = error.cause.code;
+  return code === INVALID_ARGUMENT;
+}
+
+/** Of gRPC. */
+const INVALID_ARGUMENT = 3;
+
+async function idsOf(temporal: Client, query: string, onEach: () => void): Promise<string[]> {
   const ids: string[] = [];
-  for await (const { workflowId } of temporal.workflow.list({ query })) ids.push(workflowId);
+  for await (const { workflowId } of temporal.workflow.list({ query })) {
+    ids.push(workflowId);
+    onEach();
+  }
   return ids;
 }
 

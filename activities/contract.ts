@@ -10,7 +10,7 @@ import type { RankReport } from '../core/rank-report.ts';
 import type { Problem } from '../core/run-problem.ts';
 import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
 import type { OpenedTrackers, RunEnd, TrackerEntry } from '../core/tracking.ts';
-import type { GrantedLease, NodeReport, Release, Revocation } from '../workflows/messages.ts';
+import type { GrantedLease, KeptOrder, NodeReport, Release, Revocation } from '../workflows/messages.ts';
 
 /** One rank of one resumption on its node. */
 export interface RankAssignment extends RankRef {
@@ -117,10 +117,11 @@ export interface ControlActivities {
   complete(input: Release & { readonly cluster: string }): Promise<void>;
 }
 
-/** What a cluster tells a run. */
-export type LeaseNotice =
+/** What a cluster tells a run, or a node to keep for it. */
+export type ClusterNotice =
   | { readonly type: 'granted'; readonly grant: GrantedLease }
-  | { readonly type: 'revoked'; readonly revocation: Revocation };
+  | { readonly type: 'revoked'; readonly revocation: Revocation }
+  | { readonly type: 'node'; readonly cluster: string; readonly node: string; readonly order: KeptOrder };
 
 /** Who gets capacity and who gives way, by name: what the planner decided. */
 export interface Plan {
@@ -136,6 +137,28 @@ export interface Plan {
   }[];
 }
 
+/** How a cluster stands at the beginning of a round. */
+export interface RoundStart {
+  /** How many messages it has had. */
+  readonly messages: number;
+  /** Absent when nothing may be given out or taken back. */
+  readonly cluster?: PackedCluster;
+  /** True when nobody holds or wants anything. */
+  readonly isIdle: boolean;
+  readonly hasNotices: boolean;
+  readonly isTimerSet: boolean;
+  readonly isSweepDue: boolean;
+}
+
+/** What a round does: everything that the cluster does next follows from this record. */
+export interface Round extends Plan {
+  /** How many messages the round knows. */
+  readonly messages: number;
+  readonly notifies: boolean;
+  readonly setsTimer: boolean;
+  readonly sweeps: boolean;
+}
+
 /** Served by the cluster worker. */
 export interface ClusterActivities {
   /**
@@ -143,8 +166,10 @@ export interface ClusterActivities {
    * old goes on under every later planner.
    */
   plan(input: { readonly cluster: PackedCluster; readonly now: number }): Promise<Plan>;
-  /** Signals the runs, many at once; answers with those that no longer exist. */
-  'notify-runs'(input: { readonly notices: readonly LeaseNotice[] }): Promise<readonly string[]>;
+  /** The same, and what else there is to do. */
+  'next-round'(input: { readonly start: RoundStart; readonly now: number }): Promise<Round>;
+  /** Signals runs and nodes, many at once; answers with the runs that cannot be told, since they no longer exist. */
+  'notify-runs'(input: { readonly notices: readonly ClusterNotice[] }): Promise<readonly string[]>;
   /**
    * Of the runs named, those that have ended without giving their capacity back.
    * @param queued runs among them that hold nothing yet
@@ -153,8 +178,15 @@ export interface ClusterActivities {
     readonly runs: readonly string[];
     readonly queued?: readonly string[];
   }): Promise<readonly string[]>;
-  /** Asks nodes and runs of a cluster that has lost its memory to tell it again; answers with how many runs. */
-  recall(input: { readonly cluster: string; readonly nextFence?: number }): Promise<number>;
+  /**
+   * Asks nodes and runs of a cluster that has lost its memory to tell it again; answers with the runs, and before
+   * `names` was asked for, with their number.
+   */
+  recall(input: {
+    readonly cluster: string;
+    readonly nextFence?: number;
+    readonly names?: true;
+  }): Promise<number | readonly string[]>;
   /** Tells the cluster that a node is there or is lost; the first node of a cluster starts its workflow. */
   'report-node'(input: { readonly cluster: string; readonly report: NodeReport }): Promise<void>;
 }

@@ -12,6 +12,11 @@ export interface ClusterState extends ClusterSnapshot {
   /** True until nodes and runs that may know an earlier life of this cluster have been asked. */
   readonly fresh: boolean;
   readonly history: RunTimeHistory;
+  /** Runs that the last sweep found ended; absent before rounds, like what follows. */
+  readonly suspects?: readonly string[];
+  readonly sweeps?: number;
+  /** Runs that have yet to tell what they hold, after a loss of memory. */
+  readonly unheard?: readonly string[];
 }
 
 /** Words are kept once, in `words`, and named by their index; -1 is `null`. Times count from `epoch`. */

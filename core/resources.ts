@@ -29,7 +29,24 @@ export function resolveResources(spec: RunSpec, clusters: readonly ClusterInvent
   const [only, ...others] = fits;
   if (only === undefined) return refuse(explainNoFit(spec.name, wish, candidates));
   if (others.length > 0) return refuse(explainSeveral(spec.name, wish, fits, candidates));
+  const tooLarge = explainTooLarge(spec, only.nodes);
+  if (tooLarge !== undefined) return refuse(tooLarge);
   return { ok: true, resources: only, warnings: warningsFor(spec.compute, only, candidates) };
+}
+
+/** Of a message of Temporal, which may have 4 MB. */
+const MAX_BYTES_OF_GANG = 3 * 1024 ** 2;
+
+/** All nodes are told in one message what to run, and each the whole file. */
+function explainTooLarge(spec: RunSpec, nodes: number): Problem | undefined {
+  const bytes = new TextEncoder().encode(JSON.stringify(spec)).length;
+  if (bytes * nodes <= MAX_BYTES_OF_GANG) return undefined;
+  const kilobytes = (n: number): string => `${Math.ceil(n / 1024).toLocaleString('en-US')} kB`;
+  return {
+    message: `The file of run ${spec.name} is too large for ${nodes} nodes`,
+    why: `each node is told all of it: ${nodes} × ${kilobytes(bytes)} is more than ${kilobytes(MAX_BYTES_OF_GANG)}`,
+    fix: 'keep large parameters in a file in the image or in a bucket, and name that file here',
+  };
 }
 
 /** A compute section whose parts agree with each other. */

@@ -1,7 +1,12 @@
 /**
  * A cluster: a priority semaphore over its GPUs, around the pure planner of `core/scheduler.ts`. Handlers only change
- * the state; one plan answers all signals of a wake-up, and one activity delivers all its grants. The plan is recorded
- * in the history, so that a later planner does not have to decide as an earlier one did.
+ * the state; one round answers all signals of a wake-up, and one activity delivers all its grants. What a round does is
+ * recorded in the history, so that a later planner does not have to decide as an earlier one did.
+ *
+ * What the cluster does next follows from that record alone, and never from its state or the clock. A worker that was
+ * just started may be asked a query before it is given the task with the newest signals: it then hands some of them over
+ * early, and the others with the task, while every replay hands them over together (SDK 1.24). So the state at which a
+ * round begins may differ in a replay; what came of the round may not.
  */
 import {
   allHandlersFinished,
@@ -13,10 +18,10 @@ import {
   setCurrentDetails,
   setHandler,
   sleep,
-  workflowInfo,
 } from '@temporalio/workflow';
 import type { ClusterActivities } from '../activities/contract.ts';
 import type { PackedCluster } from '../core/cluster-state.ts';
+import { clusterBeforeRounds } from './cluster-before-rounds.ts';
 import { Ledger } from './ledger.ts';
 import {
   clusterNodesQuery,
@@ -29,71 +34,88 @@ import {
 
 /** Replay costs about half a millisecond per event, and a task has 5 s: far below Temporal's own suggestion of 4,096. */
 const MAX_HISTORY_EVENTS = 1_000;
+/** Two tasks of three events, an activity of three, the record. */
+const EVENTS_OF_ROUND = 10;
 /** A terminated run never gives its capacity back by itself; its agent does, and after two sweeps this cluster. */
 const SWEEP_INTERVAL_MS = 30_000;
 
-/** Runs answer in a second or two; a busy server may take longer. */
-const RECALL_MS = 10_000;
-
 export async function cluster(initial: PackedCluster): Promise<void> {
-  const ledger = new Ledger(initial);
+  const withRounds = patched('rounds');
+  const ledger = new Ledger(initial, { beforeRounds: !withRounds });
   setHandler(requestCapacitySignal, (request, held) => ledger.request(request, held));
   setHandler(releaseCapacitySignal, (ref) => ledger.release(ref));
   setHandler(nodeReportSignal, (report) => ledger.report(report));
   setHandler(clusterViewQuery, (page) => ledger.view(page));
   setHandler(clusterNodesQuery, () => ledger.allNodes());
   setHandler(queuePositionQuery, (run) => ledger.queuePosition(run));
+  if (withRounds) await goRounds(ledger, initial);
+  else await clusterBeforeRounds(ledger, initial);
+  await condition(allHandlersFinished);
+  await continueAsNew<typeof cluster>(ledger.state());
+}
+
+async function goRounds(ledger: Ledger, { cluster: name, fresh, nextFence }: PackedCluster): Promise<void> {
   const activities = proxyActivities<ClusterActivities>({
     startToCloseTimeout: '60s',
     retry: { initialInterval: '1s', maximumInterval: '10s' },
   });
-  const planner = proxyLocalActivities<Pick<ClusterActivities, 'plan'>>({ startToCloseTimeout: '30s' });
-  const mustContinue = (): boolean =>
-    workflowInfo().continueAsNewSuggested || workflowInfo().historyLength > MAX_HISTORY_EVENTS;
-
-  if (initial.fresh) {
-    const { cluster: name, nextFence } = initial;
-    const runs = await activities.recall({ cluster: name, nextFence });
-    // What is held must be known before anything is given out.
-    if (runs > 0) await sleep(RECALL_MS, { summary: 'Waiting for nodes and runs to tell what they hold' });
+  const planner = proxyLocalActivities<Pick<ClusterActivities, 'next-round'>>({ startToCloseTimeout: '30s' });
+  if (fresh) ledger.expect(await recall(name, nextFence));
+  const timer = new SweepTimer();
+  let seen = -1;
+  let goesOn = true;
+  for (let rounds = 1; goesOn; rounds += 1) {
+    await condition(() => ledger.messages !== seen || timer.isDue || ledger.hasNotices());
+    const now = Date.now();
+    const start = ledger.roundStart({ isTimerSet: timer.isSet, isSweepDue: timer.isDue });
+    const round = await planner['next-round']({ start, now });
+    seen = round.messages;
+    if (round.setsTimer) timer.set();
+    ledger.carryOut(round, now);
+    if (round.sweeps) {
+      timer.isDue = false;
+      const ended = await activities['find-ended-runs'](ledger.runsToCheck());
+      ledger.sweep(ended);
+      if (ended.length > 0) seen = -1;
+    }
+    setCurrentDetails(ledger.details());
+    if (round.notifies) {
+      const gone = await activities['notify-runs']({ notices: ledger.takeNotices() });
+      ledger.takeBack(gone);
+      if (gone.length > 0) seen = -1;
+    }
+    goesOn = rounds * EVENTS_OF_ROUND + round.messages < MAX_HISTORY_EVENTS;
   }
-  // The first task after a restart of the worker may have an older time than its replay (seen with local activities in
-  // SDK 1.24): what is done next must follow from what has happened, and never from the clock.
-  const byTimer = patched('sweep-timer');
-  let isTimerSet = false;
-  let isSweepDue = false;
-  const setTimer = async (): Promise<void> => {
-    isTimerSet = true;
+}
+
+/** Nothing may be given out before it is known what is held. */
+async function recall(cluster: string, nextFence: number): Promise<readonly string[]> {
+  const { recall: ask } = proxyActivities<Pick<ClusterActivities, 'recall'>>({
+    // Each of ten thousand runs is told; after the end of a worker, the next one goes on where it was.
+    startToCloseTimeout: '1 hour',
+    heartbeatTimeout: '30s',
+    retry: { initialInterval: '1s', maximumInterval: '10s' },
+  });
+  const runs = await ask({ cluster, nextFence, names: true });
+  // A worker of an earlier build only counts them.
+  return typeof runs === 'number' ? [] : runs;
+}
+
+/** An idle cluster sets no timer, so that it costs no history. */
+class SweepTimer {
+  isSet = false;
+  isDue = false;
+
+  set(): void {
+    this.isSet = true;
+    void this.wait();
+  }
+
+  private async wait(): Promise<void> {
     const summary = 'Until the next look at runs that have ended without a word';
     // Cancelled with the workflow, whose own wait says so.
     await sleep(SWEEP_INTERVAL_MS, { summary }).catch(() => undefined);
-    isTimerSet = false;
-    isSweepDue = true;
-  };
-  let nextSweepAt = Date.now() + SWEEP_INTERVAL_MS;
-  while (!mustContinue() || ledger.hasNotices()) {
-    // An idle cluster sets no timer, so that it costs no history.
-    if (byTimer) {
-      if (!ledger.isIdle() && !isTimerSet) void setTimer();
-      await condition(() => ledger.changed || isSweepDue);
-    } else if (ledger.isIdle()) await condition(() => ledger.changed);
-    else await condition(() => ledger.changed, Math.max(1, nextSweepAt - Date.now()));
-    const sweepsNow = byTimer ? isSweepDue : Date.now() >= nextSweepAt;
-    isSweepDue = false;
-    if (sweepsNow && !ledger.isIdle()) {
-      nextSweepAt = Date.now() + SWEEP_INTERVAL_MS;
-      ledger.sweep(await activities['find-ended-runs'](ledger.runsToCheck()));
-    }
-    const { needsPlan } = ledger;
-    ledger.changed = false;
-    if (needsPlan) {
-      const now = Date.now();
-      ledger.carryOut(await planner.plan({ cluster: ledger.state(), now }), now);
-    }
-    const notices = ledger.takeNotices();
-    setCurrentDetails(ledger.details());
-    if (notices.length > 0) ledger.takeBack(await activities['notify-runs']({ notices }));
+    this.isSet = false;
+    this.isDue = true;
   }
-  await condition(allHandlersFinished);
-  await continueAsNew<typeof cluster>(ledger.state());
 }

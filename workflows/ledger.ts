@@ -2,7 +2,7 @@
  * What a cluster workflow keeps: nodes, queue and leases, and what it has to tell the runs. Changed by messages and by
  * the decisions of the planner; never asks anybody.
  */
-import type { LeaseNotice, Plan } from '../activities/contract.ts';
+import type { ClusterNotice, Plan, RoundStart } from '../activities/contract.ts';
 import { resumptionKey } from '../core/cluster.ts';
 import type { CapacityRequest, ClusterNode, ClusterSnapshot, Lease, RankPlacement } from '../core/cluster.ts';
 import { packCluster, unpackCluster } from '../core/cluster-state.ts';
@@ -10,12 +10,22 @@ import type { PackedCluster } from '../core/cluster-state.ts';
 import { emptyHistory, learn } from '../core/estimates.ts';
 import type { RunTimeHistory } from '../core/estimates.ts';
 import { plan } from '../core/scheduler.ts';
-import type { ClusterView, NodeReport, QueuePage, QueuePosition, Release, Revocation } from './messages.ts';
+import type {
+  ClusterView,
+  KeptOrder,
+  NodeReport,
+  QueuePage,
+  QueuePosition,
+  Release,
+  Revocation,
+} from './messages.ts';
 
 /** About 500 bytes each: a payload may have 2 MB. */
 const MAX_NOTICES = 1_000;
 /** A look at a run takes the server 5 ms. */
 const MAX_CHECKED_RUNS = 200;
+/** Runs that do not answer when everybody was asked are not waited for any longer after so many sweeps without an answer. */
+const SILENT_SWEEPS = 4;
 /** How long a forecast is told again. */
 const FORECAST_MS = 5_000;
 /** Failures of a node in a row, without a run that ended well, until nothing new starts there. */
@@ -24,53 +34,116 @@ const INCIDENTS_TO_CORDON = 3;
 const MAX_SHOWN_NODES = 50;
 
 export class Ledger {
-  /** True when something has happened since the last plan. */
+  /** True when something has happened since the last plan. Only builds before rounds ask for it. */
   changed = true;
+  /** How many messages have come. */
+  messages = 0;
   /** Grows with every change. */
   private version = 0;
+  /** Decides as builds did before rounds: for replays of their histories. */
+  private readonly beforeRounds: boolean;
   private readonly cluster: string;
   private readonly nodes: Map<string, ClusterNode>;
   private readonly queue: Map<string, CapacityRequest>;
   private readonly leases: Map<string, Lease>;
+  /** The newest resumption of each run that is here. */
+  private readonly newest = new Map<string, number>();
   /** Runs that the last sweep found ended. */
-  private suspects = new Set<string>();
+  private suspects: Set<string>;
+  /** Runs that have yet to tell a cluster without a memory what they hold. */
+  private readonly unheard: Set<string>;
+  /** Who told it before all others were asked; absent when everybody is known. */
+  private heardEarly: Set<string> | undefined;
+  /** How many sweeps in a row have heard of none of them. */
+  private silentSweeps = 0;
   /** Runs that got their lease in the pass that is being delivered. */
   private readonly admitted = new Set<string>();
-  private sweeps = 0;
-  private readonly outbox: LeaseNotice[] = [];
+  private sweeps: number;
+  private readonly outbox: ClusterNotice[] = [];
   private nextFence: number;
   private readonly history: RunTimeHistory;
   private waiting:
     { readonly version: number; readonly now: number; readonly waits: readonly QueuePosition[] } | undefined;
 
-  constructor(packed: PackedCluster) {
+  constructor(packed: PackedCluster, { beforeRounds = false } = {}) {
     const state = unpackCluster(packed);
+    this.beforeRounds = beforeRounds;
     this.cluster = state.cluster;
     this.nodes = new Map(state.nodes.map((node) => [node.node, node]));
     this.queue = new Map(state.queue.map((request) => [resumptionKey(request), request]));
     this.leases = new Map(state.leases.map((lease) => [resumptionKey(lease.request), lease]));
+    for (const { run, resumption } of [...state.queue, ...state.leases.map(({ request }) => request)]) {
+      this.newest.set(run, Math.max(resumption, this.newest.get(run) ?? 0));
+    }
     this.nextFence = state.nextFence;
     this.history = state.history;
+    this.suspects = new Set(state.suspects);
+    this.sweeps = state.sweeps ?? 0;
+    this.unheard = new Set(state.unheard);
+    if (state.fresh) this.heardEarly = new Set();
+  }
+
+  /** After a loss of all memory: nothing is given out before these runs have told what they hold. */
+  expect(runs: readonly string[]): void {
+    for (const run of runs) if (!this.heardEarly?.has(run)) this.unheard.add(run);
+    this.heardEarly = undefined;
   }
 
   request(request: CapacityRequest, held?: Lease): void {
-    this.touch();
+    this.hear(request.run);
+    if (!this.beforeRounds && !this.isNewest(request)) return;
     const key = resumptionKey(request);
     const lease = this.leases.get(key) ?? held;
     if (!lease) {
       this.queue.set(key, request);
       return;
     }
+    const isRestored = !this.beforeRounds && !this.leases.has(key);
     // Asked again: after a lost answer, a reset of the run, a change of its scheduling, or a restart of this cluster.
     // The same lease is the answer, with what is new in the request.
     const renewed = { ...lease, request };
     this.leases.set(key, renewed);
     this.nextFence = Math.max(this.nextFence, lease.fence + 1);
     this.outbox.push({ type: 'granted', grant: this.grant(renewed) });
+    if (isRestored) this.examine(key, renewed);
+  }
+
+  /** A request of a resumption that is over may come late, when its answer was lost. */
+  private isNewest({ run, resumption }: CapacityRequest): boolean {
+    const known = this.newest.get(run);
+    if (known !== undefined && known > resumption) return false;
+    this.newest.set(run, resumption);
+    if (known === undefined || known === resumption) return true;
+    const over = resumptionKey({ run, resumption: known });
+    this.queue.delete(over);
+    this.leases.delete(over);
+    return true;
+  }
+
+  /** What a run says it holds may be lost by now, or given to another that did not wait for it. */
+  private examine(key: string, restored: Lease): void {
+    for (const { node: name } of restored.ranks) {
+      const node = this.nodes.get(name);
+      if (!node || node.alive || node.leaseMs === null) continue;
+      this.revoke(key, restored, lost(name, node.leaseMs));
+    }
+    const gpus = new Set(restored.ranks.flatMap(gpusOf));
+    for (const [otherKey, other] of this.leases) {
+      if (otherKey === key || !other.ranks.flatMap(gpusOf).some((gpu) => gpus.has(gpu))) continue;
+      const [loserKey, loser] = other.fence > restored.fence ? [otherKey, other] : [key, restored];
+      const message = 'Its GPUs were given out twice, since the cluster had lost its memory.';
+      this.revoke(loserKey, loser, { type: 'Preempted', message });
+    }
   }
 
   release(ref: Release): void {
+    this.hear(ref.run);
+    this.take(ref);
+  }
+
+  private take(ref: Release): void {
     this.touch();
+    if (this.newest.get(ref.run) === ref.resumption) this.newest.delete(ref.run);
     const key = resumptionKey(ref);
     this.queue.delete(key);
     const lease = this.leases.get(key);
@@ -89,12 +162,10 @@ export class Ledger {
     if (!node || node.cordoned || lease.fence < (node.incidents?.nextFence ?? 0)) return;
     const count = (node.incidents?.count ?? 0) + 1;
     const cordoned = count >= INCIDENTS_TO_CORDON;
-    this.nodes.set(name, {
-      ...node,
-      incidents: { count, nextFence: this.nextFence },
-      cordoned,
-      ...(cordoned ? { cordonReason: `${count} failures in a row, the last: ${message}` } : {}),
-    });
+    const reason = `${count} failures in a row, the last: ${message}`;
+    const incidents = { count, nextFence: this.nextFence };
+    this.nodes.set(name, { ...node, incidents, cordoned, ...(cordoned ? { cordonReason: reason } : {}) });
+    if (cordoned) this.keep(name, { type: 'cordoned', reason });
   }
 
   private forgive(name: string): void {
@@ -105,49 +176,70 @@ export class Ledger {
   }
 
   report(report: NodeReport): void {
+    this.messages += 1;
     this.touch();
     if (report.type === 'joined') {
-      const known = this.nodes.get(report.inventory.node);
-      this.nodes.set(report.inventory.node, {
-        cordoned: false,
-        ...known,
-        ...report.inventory,
-        alive: true,
-      });
+      const { inventory, cordon } = report;
+      const known = this.nodes.get(inventory.node);
+      const kept = cordon && !this.beforeRounds ? { cordoned: true, ...optionalReason(cordon.reason) } : {};
+      this.nodes.set(inventory.node, { cordoned: false, ...kept, ...known, ...inventory, alive: true });
       return;
     }
     const node = this.nodes.get(report.node);
-    if (!node) return;
+    if (!node) {
+      if (!this.beforeRounds) this.loseUnknown(report);
+      return;
+    }
     switch (report.type) {
       case 'lost':
         this.nodes.set(node.node, { ...node, alive: false });
         // A node that never lets go of its runs goes on with them when it is back.
         if (node.leaseMs === null) break;
-        this.revokeAll(node.node, 'NodeLost', `Node ${node.node} no longer answers.`, node.leaseMs);
+        this.revokeAll(lost(node.node, node.leaseMs));
         break;
       case 'cordoned':
         this.nodes.set(node.node, { ...node, cordoned: true, ...optionalReason(report.reason) });
+        this.keep(node.node, report);
         break;
       case 'uncordoned': {
         const { cordonReason: _, incidents: __, ...trusted } = node;
         this.nodes.set(node.node, { ...trusted, cordoned: false });
+        this.keep(node.node, { type: 'uncordoned' });
         break;
       }
       case 'drained':
         this.nodes.set(node.node, { ...node, cordoned: true });
-        this.revokeAll(node.node, 'Preempted', `Node ${node.node} is being drained.`);
+        this.keep(node.node, { type: 'cordoned' });
+        this.revokeAll({
+          type: 'Preempted',
+          node: node.node,
+          message: `Node ${node.node} is being drained.`,
+        });
         break;
       case 'deleted':
         this.nodes.delete(node.node);
-        this.revokeAll(node.node, 'NodeLost', `Node ${node.node} was deleted.`);
+        this.keep(node.node, { type: 'deleted' });
+        this.revokeAll(deleted(node.node));
         break;
     }
   }
 
-  private revokeAll(node: string, type: Revocation['type'], message: string, leaseMs?: number): void {
-    const why = { type, message, node, ...(leaseMs === undefined ? {} : { leaseMs }) };
+  /** Of a node that was never heard of since the cluster lost its memory; its runs may have been. */
+  private loseUnknown(report: Exclude<NodeReport, { readonly type: 'joined' }>): void {
+    if (report.type === 'lost') this.revokeAll(lost(report.node));
+    if (report.type !== 'deleted') return;
+    this.keep(report.node, { type: 'deleted' });
+    this.revokeAll(deleted(report.node));
+  }
+
+  /** Has the node's own workflow remember it. */
+  private keep(node: string, order: KeptOrder): void {
+    if (!this.beforeRounds) this.outbox.push({ type: 'node', cluster: this.cluster, node, order });
+  }
+
+  private revokeAll(why: Cause & { readonly node: string }): void {
     for (const [key, lease] of this.leases) {
-      if (lease.ranks.some((rank) => rank.node === node)) this.revoke(key, lease, why);
+      if (lease.ranks.some(({ node }) => node === why.node)) this.revoke(key, lease, why);
     }
   }
 
@@ -157,7 +249,12 @@ export class Ledger {
     const waiting = [...this.queue.values()].map(({ run }) => run);
     this.sweeps += 1;
     const runs = [
-      ...new Set([...this.suspects, ...turn(holders, this.sweeps), ...turn(waiting, this.sweeps)]),
+      ...new Set([
+        ...this.suspects,
+        ...turn(holders, this.sweeps),
+        ...turn(waiting, this.sweeps),
+        ...turn([...this.unheard], this.sweeps),
+      ]),
     ];
     const held = new Set(holders);
     return { runs, queued: runs.filter((run) => !held.has(run)) };
@@ -165,6 +262,10 @@ export class Ledger {
 
   /** Frees what runs still hold that have ended without a word, once their agents had the time to clear up. */
   sweep(endedRuns: readonly string[]): void {
+    const unheard = this.unheard.size;
+    for (const run of endedRuns) this.unheard.delete(run);
+    if (unheard > 0) this.silentSweeps = this.unheard.size < unheard ? 0 : this.silentSweeps + 1;
+    if (this.silentSweeps >= SILENT_SWEEPS) this.unheard.clear();
     this.forget(endedRuns.filter((run) => this.suspects.has(run)));
     this.suspects = new Set(endedRuns);
     // Time alone can let a run start: an estimate that was outlived moves the reservation that it waits for.
@@ -182,8 +283,22 @@ export class Ledger {
     const ended = new Set(endedRuns);
     const leased = [...this.leases.values()].map(({ request }) => request);
     for (const request of [...leased, ...this.queue.values()]) {
-      if (ended.has(request.run)) this.release({ ...request, ranToEnd: false });
+      if (ended.has(request.run)) this.take({ ...request, ranToEnd: false });
     }
+  }
+
+  /** What the planner is told, and what else there is to do. */
+  roundStart({ isTimerSet, isSweepDue }: Pick<RoundStart, 'isTimerSet' | 'isSweepDue'>): RoundStart {
+    const isIdle = this.isIdle() && this.unheard.size === 0;
+    const mayPlan = this.queue.size > 0 && this.unheard.size === 0;
+    return {
+      messages: this.messages,
+      ...(mayPlan ? { cluster: this.state() } : {}),
+      isIdle,
+      hasNotices: this.hasNotices(),
+      isTimerSet,
+      isSweepDue,
+    };
   }
 
   /** True when a planner could find something to do. */
@@ -209,7 +324,7 @@ export class Ledger {
     for (const preemption of preemptions) {
       const key = resumptionKey(preemption);
       const lease = this.leases.get(key);
-      if (!lease) continue;
+      if (!lease || (!this.beforeRounds && !lease.request.preemptible)) continue;
       const { inFavourOf } = preemption;
       const message = `Gave way to ${inFavourOf}, which has a higher priority.`;
       this.revoke(key, { ...lease, revokedFor: inFavourOf }, { type: 'Preempted', message });
@@ -217,7 +332,7 @@ export class Ledger {
   }
 
   /** What the runs must hear next. */
-  takeNotices(): LeaseNotice[] {
+  takeNotices(): ClusterNotice[] {
     return this.outbox.splice(0, MAX_NOTICES);
   }
 
@@ -253,6 +368,9 @@ export class Ledger {
       nextFence: this.nextFence,
       fresh: false,
       history: this.history,
+      suspects: [...this.suspects],
+      sweeps: this.sweeps,
+      unheard: [...this.unheard],
     });
   }
 
@@ -314,20 +432,34 @@ export class Ledger {
     return { lease, masterAddress: (first && this.nodes.get(first.node)?.address) ?? '127.0.0.1' };
   }
 
+  private hear(run: string): void {
+    this.messages += 1;
+    this.touch();
+    this.heardEarly?.add(run);
+    if (this.unheard.delete(run)) this.silentSweeps = 0;
+  }
+
   private touch(): void {
     this.changed = true;
     this.version += 1;
   }
 
-  private revoke(
-    key: string,
-    lease: Lease,
-    why: Pick<Revocation, 'type' | 'message' | 'node' | 'leaseMs'>,
-  ): void {
+  private revoke(key: string, lease: Lease, why: Cause): void {
     this.leases.set(key, lease);
     const { run, resumption } = lease.request;
-    this.outbox.push({ type: 'revoked', revocation: { run, resumption, fence: lease.fence, ...why } });
+    this.outbox.push({ type: 'revoked', revocation: { run, resumption, ...why } });
   }
+}
+
+type Cause = Pick<Revocation, 'type' | 'message' | 'node' | 'leaseMs'>;
+
+function lost(node: string, leaseMs?: number): Cause & { readonly node: string } {
+  const message = `Node ${node} no longer answers.`;
+  return { type: 'NodeLost', node, message, ...(leaseMs === undefined ? {} : { leaseMs }) };
+}
+
+function deleted(node: string): Cause & { readonly node: string } {
+  return { type: 'NodeLost', node, message: `Node ${node} was deleted.` };
 }
 
 const optionalReason = (reason: string | undefined) => (reason === undefined ? {} : { cordonReason: reason });

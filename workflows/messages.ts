@@ -56,7 +56,6 @@ export const leaseGrantedSignal = defineSignal<[GrantedLease]>('lease-granted');
 export interface Revocation {
   readonly run: string;
   readonly resumption: number;
-  readonly fence: number;
   readonly type: 'NodeLost' | 'Preempted';
   /** The node that is lost or to be left; absent when a run gives way to another. */
   readonly node?: string;
@@ -82,7 +81,12 @@ export interface Release {
 export const releaseCapacitySignal = defineSignal<[Release]>('release-capacity');
 
 export type NodeReport =
-  | { readonly type: 'joined'; readonly inventory: NodeInventory }
+  | {
+      readonly type: 'joined';
+      readonly inventory: NodeInventory;
+      /** As a cluster has had it kept, which counts where the cluster itself has lost its memory. */
+      readonly cordon?: { readonly reason?: string };
+    }
   | { readonly type: 'cordoned'; readonly node: string; readonly reason?: string }
   | { readonly type: 'lost' | 'uncordoned' | 'drained' | 'deleted'; readonly node: string };
 export const nodeReportSignal = defineSignal<[NodeReport]>('node-report');
@@ -116,6 +120,13 @@ export const clusterNodesQuery = defineQuery<readonly ClusterNode[]>('nodes');
  * the process: another one takes the node over at once, and not only when its predecessor's heartbeat has run out.
  */
 export const registerNodeSignal = defineSignal<[NodeInventory, agent?: string]>('register');
+
+/** What a cluster has decided of a node, and wants to be told again should it lose its memory. */
+export type KeptOrder =
+  | { readonly type: 'cordoned'; readonly reason?: string }
+  /** A deleted node joins again with its next agent only. */
+  | { readonly type: 'uncordoned' | 'deleted' };
+export const keepOrderSignal = defineSignal<[KeptOrder]>('keep-order');
 
 /** The cluster was started anew: report again. */
 export const announceNodeSignal = defineSignal<[]>('announce');

@@ -9,6 +9,7 @@ import {
   CancellationScope,
   condition,
   continueAsNew,
+  patched,
   proxyActivities,
   setHandler,
   TimeoutFailure,
@@ -18,14 +19,20 @@ import type { ClusterActivities, NodeActivities } from '../activities/contract.t
 import type { NodeInventory } from '../core/cluster.ts';
 import { nodeQueue } from '../core/naming.ts';
 import type { NodeHeartbeat } from '../core/node-health.ts';
-import { announceNodeSignal, registerNodeSignal } from './messages.ts';
+import { announceNodeSignal, keepOrderSignal, registerNodeSignal } from './messages.ts';
+import type { NodeReport } from './messages.ts';
 
 export interface NodeInput {
   readonly cluster: string;
   readonly node: string;
   /** Known after continue-as-new. */
   readonly inventory?: NodeInventory;
+  /** What the cluster wants to be told again should it lose its memory. */
+  readonly cordon?: Cordon;
+  readonly isDeleted?: boolean;
 }
+
+type Cordon = NonNullable<Extract<NodeReport, { readonly type: 'joined' }>['cordon']>;
 
 /** One service period is about 15 events. */
 const MAX_HISTORY_EVENTS = 1_000;
@@ -49,10 +56,18 @@ export async function node(input: NodeInput): Promise<void> {
   /** The process that was there last, and whether it has taken the node over from another. */
   let agent: string | undefined;
   let replaced = false;
+  let { cordon, isDeleted = false } = input;
+  /** Whether the cluster has lost its memory while this node was out of service. */
+  let isForgotten = false;
   let service = new CancellationScope();
+  setHandler(keepOrderSignal, (order) => {
+    isDeleted = order.type === 'deleted';
+    cordon = order.type === 'cordoned' ? reasonOf(order) : undefined;
+  });
   setHandler(registerNodeSignal, (reported, process) => {
     inventory = reported;
     registrations += 1;
+    if (process !== agent) isDeleted = false;
     if (serving && process !== agent) {
       replaced = true;
       service.cancel();
@@ -60,8 +75,9 @@ export async function node(input: NodeInput): Promise<void> {
     agent = process;
   });
   setHandler(announceNodeSignal, () => {
-    // A node that is out of service has nothing to announce.
+    if (isDeleted) return;
     if (serving) registrations += 1;
+    else if (inventory && patched('tells-what-was-lost')) isForgotten = true;
   });
   const { 'report-node': reportNode } = proxyActivities<ClusterActivities>({
     startToCloseTimeout: '20s',
@@ -79,8 +95,20 @@ export async function node(input: NodeInput): Promise<void> {
     summary: `${name} is in service`,
   });
 
+  const joined = (known: NodeInventory): Promise<void> =>
+    reportNode({ cluster, report: { type: 'joined', inventory: known, ...(cordon && { cordon }) } });
+
   while (workflowInfo().historyLength < MAX_HISTORY_EVENTS) {
-    await condition(() => registrations > seen || replaced);
+    await condition(() => registrations > seen || replaced || isForgotten);
+    const isAway = registrations <= seen && !replaced;
+    const forgotten = isForgotten;
+    isForgotten = false;
+    if (forgotten && isAway && inventory) {
+      // Without this, runs that are lost with it would wait for it for ever.
+      await joined(inventory);
+      await reportNode({ cluster, report: { type: 'lost', node: name } });
+    }
+    if (isAway) continue;
     serving = true;
     replaced = false;
     let returnMs = RETURN_AFTER_OUTAGE_MS;
@@ -94,7 +122,7 @@ export async function node(input: NodeInput): Promise<void> {
     while (serving) {
       if (registrations > seen && inventory) {
         seen = registrations;
-        await reportNode({ cluster, report: { type: 'joined', inventory } });
+        if (!isDeleted) await joined(inventory);
       }
       await condition(() => !serving || registrations > seen);
     }
@@ -106,7 +134,17 @@ export async function node(input: NodeInput): Promise<void> {
   }
   await condition(allHandlersFinished);
   const carried = registrations > seen ? inventory : undefined;
-  await continueAsNew<typeof node>({ cluster, node: name, ...(carried ? { inventory: carried } : {}) });
+  await continueAsNew<typeof node>({
+    cluster,
+    node: name,
+    ...(carried ? { inventory: carried } : {}),
+    ...(cordon ? { cordon } : {}),
+    ...(isDeleted ? { isDeleted } : {}),
+  });
+}
+
+function reasonOf({ reason }: { readonly reason?: string }): Cordon {
+  return reason === undefined ? {} : { reason };
 }
 
 /** How long to wait for an agent whose service has ended in this way, in milliseconds. */

@@ -214,7 +214,12 @@ class LiveRun {
   /** The cluster knows nothing any more. What this run does not hold yet will be given to others. */
   async clusterRestarted(firstFence = 0): Promise<void> {
     if (!this.held()) this.firstFence = firstFence;
-    await this.askAgain();
+    if (this.registered) return await this.askAgain();
+    // The cluster waits for everybody's word before it gives anything out.
+    if (!patched('says-it-holds-nothing')) return;
+    const { cluster } = this.resources;
+    const nothing = { cluster, run: this.name, resumption: this.resumption, ranToEnd: false };
+    await outlivingCancellation(() => controlActivities(`Tell ${cluster} again`).complete(nothing));
   }
 
   private held(): Lease | undefined {

@@ -189,12 +189,21 @@ test('warns of fields without effect, and of a run that has to wait for its node
   ]);
 });
 
+test('refuses a file that is too large for all its nodes together', () => {
+  const command = `echo ${'x'.repeat(100 * 1024)}`;
+  expect(resolve('gpus: 80', [h100(40)], command).ok).toBe(true);
+  expect(resolve('gpus: 320', [h100(40)], command)).toMatchObject({
+    problems: [{ message: 'The file of run llama-7b is too large for 40 nodes' }],
+  });
+});
+
 function resolve(
   compute: string,
   clusters: readonly ClusterInventory[],
+  command = 'x',
 ): ReturnType<typeof resolveResources> {
   const section = compute.startsWith('{') ? compute : `{${compute}}`;
-  const file = readRunFile(`name: llama-7b\nimage: bash\ncommand: x\ncompute: ${section}\n`);
+  const file = readRunFile(`name: llama-7b\nimage: bash\ncommand: ${command}\ncompute: ${section}\n`);
   if (!file.ok) throw new Error(JSON.stringify(file.problems));
   return resolveResources(file.spec, clusters);
 }

@@ -665,7 +665,7 @@ async function heartbeatForever(onStop: () => void): Promise<never> {
 function aLoss(run: string, { leaseMs }: { readonly leaseMs?: number }): Revocation {
   const message = 'Node node-0 no longer answers.';
   const lease = leaseMs === undefined ? {} : { leaseMs };
-  return { run, resumption: 0, fence: 1, type: 'NodeLost', node: 'node-0', message, ...lease };
+  return { run, resumption: 0, type: 'NodeLost', node: 'node-0', message, ...lease };
 }
 
 async function statusOf(client: Client, run: string): Promise<unknown> {
