@@ -9,7 +9,8 @@ import type {
   PipPackagesIntegration,
   TrackerIntegration,
 } from '../core/run-spec.ts';
-import { expandingWord, quoteForShell, splitShellWords } from '../core/shell-words.ts';
+import { packageWords, quoteForShell, splitShellWords } from '../core/shell-words.ts';
+import { runFailure } from './attached.ts';
 
 type Installing = GitRepoIntegration | PipPackagesIntegration | AptPackagesIntegration;
 
@@ -40,14 +41,14 @@ export interface IntegrationPlan {
   describeFailure(exitCode: number): string;
 }
 
-/** @throws RangeError when `pip_install` is not something that a shell could split into words. */
+/** @throws ApplicationFailure of the type IntegrationFailed when there are words that a shell could not split. */
 export function planIntegrations(integrations: readonly Integration[]): IntegrationPlan {
   const steps = placedSteps(integrations);
   return {
     script: steps.length === 0 ? undefined : script(integrations, steps),
     describeFailure(exitCode) {
       const step = steps.find((each) => each.exitCode === exitCode);
-      if (step) return `Integration ${step.integration} (${step.type}) failed: ${step.failure}`;
+      if (step) return failed(step, step.failure);
       if (exitCode > 128) return `The integrations were ended by signal ${exitCode - 128}.`;
       return `The integrations failed with exit code ${exitCode}.`;
     },
@@ -58,9 +59,25 @@ function placedSteps(integrations: readonly Integration[]): PlacedStep[] {
   const all = integrations.flatMap((integration, index) =>
     isTracker(integration)
       ? []
-      : stepsOf(integration).map((step) => ({ ...step, integration: index + 1, type: integration.type })),
+      : placedStepsOf(integration, { integration: index + 1, type: integration.type }),
   );
   return all.map((step, index) => ({ ...step, exitCode: Math.min(FIRST_STEP_CODE + index, LAST_STEP_CODE) }));
+}
+
+type Place = Pick<PlacedStep, 'integration' | 'type'>;
+
+/** The run file's reader refuses these words; a run that was submitted without it must not be held against the node. */
+function placedStepsOf(integration: Installing, place: Place): Omit<PlacedStep, 'exitCode'>[] {
+  try {
+    return stepsOf(integration).map((step) => ({ ...step, ...place }));
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw runFailure({ type: 'IntegrationFailed', message: failed(place, error.message) }, error);
+  }
+}
+
+function failed({ integration, type }: Place, why: string): string {
+  return `Integration ${integration} (${type}) failed: ${why}`;
 }
 
 function isTracker(integration: Integration): integration is TrackerIntegration {
@@ -70,7 +87,7 @@ function isTracker(integration: Integration): integration is TrackerIntegration 
 function stepsOf(integration: Installing): Step[] {
   if (integration.type === 'git_repo') return gitSteps(integration);
   if (integration.type === 'pip_packages') {
-    const words = integration.packages.map(pipWords).join(' ');
+    const words = integration.packages.flatMap(packageWords).join(' ');
     const upgrade = integration.upgrade ? '--upgrade ' : '';
     const failure = `Failed to pip install packages: ${integration.packages.join(' ')}`;
     return [{ commands: [`pip install ${upgrade}${words}`], failure }];
@@ -78,11 +95,6 @@ function stepsOf(integration: Installing): Step[] {
   const packages = integration.packages.map(quoteForShell).join(' ');
   const failure = `Failed to apt install packages: ${integration.packages.join(' ')}`;
   return [{ commands: ['apt-get update -y', `apt-get install -y ${packages}`], failure }];
-}
-
-/** A requirement is one word, whatever is in it: `a @ https://…`, `a>=1; python_version < "3.12"`. */
-function pipWords(text: string): string {
-  return text.startsWith('-') ? splitShellWords(text).join(' ') : expandingWord(text);
 }
 
 function gitSteps(repo: GitRepoIntegration): Step[] {

@@ -154,6 +154,12 @@ export function readText(findings: Findings, field: Field | undefined): string |
   if (field === undefined) return undefined;
   const { node } = field;
   if (node.type !== 'scalar') return findings.refuse(field, wrongType(field, 'text', undefined));
+  if (node.text.includes('\0')) {
+    return findings.refuse(field, {
+      message: `${field.path} has a NUL character in it`,
+      why: 'no program reads any further',
+    });
+  }
   if (node.value.kind !== 'str' && pythonText(node.value, node.text) !== node.text) {
     findings.warn(
       field,

@@ -9,7 +9,7 @@ import {
   unknownField,
   wrongType,
 } from './run-file-fields.ts';
-import { splitShellWords } from './shell-words.ts';
+import { packageWords, splitShellWords } from './shell-words.ts';
 import { closest } from './suggest.ts';
 
 export function readIntegrations(findings: Findings, field: Field | undefined): readonly Integration[] {
@@ -164,23 +164,34 @@ function readPipInstall(reader: FieldReader): string | undefined {
   const field = reader.get('pip_install');
   const words = reader.text('pip_install');
   if (field === undefined || words === undefined) return undefined;
+  return canBeSplit(reader.findings, field, () => splitShellWords(words)) ? words : undefined;
+}
+
+function canBeSplit(findings: Findings, field: Field, split: () => unknown): boolean {
   try {
-    splitShellWords(words);
-    return words;
+    split();
+    return true;
   } catch (error) {
-    return reader.findings.refuse(field, {
+    findings.refuse(field, {
       message: `${field.path} cannot be split into words`,
       why: (error as RangeError).message,
       fix: 'close the quote, or leave it out',
     });
+    return false;
   }
 }
 
 function readPackages(reader: FieldReader, item: Field): readonly string[] | undefined {
+  const field = reader.get('packages');
   const packages = reader.textList('packages');
-  return packages === undefined || packages.length === 0
-    ? missing(reader, item, 'packages', '[numpy]')
-    : packages;
+  if (field === undefined || packages === undefined || packages.length === 0) {
+    return missing(reader, item, 'packages', '[numpy]');
+  }
+  for (const entry of listItems(field)) {
+    const { node } = entry;
+    if (node.type === 'scalar') canBeSplit(reader.findings, entry, () => packageWords(node.text));
+  }
+  return packages;
 }
 
 function readTracker(

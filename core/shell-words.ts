@@ -32,6 +32,15 @@ export function splitShellWords(text: string): string[] {
   return words;
 }
 
+/**
+ * An entry of `packages`: a requirement is one word, whatever is in it (`a @ https://…`, `a>=1; python_version < "3.12"`);
+ * options are several.
+ * @throws RangeError for options with a quote without its partner.
+ */
+export function packageWords(text: string): string[] {
+  return text.startsWith('-') ? splitShellWords(text) : [expandingWord(text)];
+}
+
 /** Between double quotes, a backslash takes the meaning of few characters only. */
 function doubleQuoted(text: string): string {
   const parts = text.split(/(\\["\\$`])/).filter((part) => part !== '');
@@ -42,7 +51,7 @@ function doubleQuoted(text: string): string {
 }
 
 /** A word that is this text, with the values of `$NAME` and `${NAME}` in it. */
-export function expandingWord(text: string): string {
+function expandingWord(text: string): string {
   let result = '';
   let end = 0;
   for (const match of text.matchAll(VARIABLE)) {

@@ -59,10 +59,22 @@ describe('git_repo', () => {
   ])('installs %s with the words that a shell would read', (pipInstall, words) => {
     expect(commands(repo({ pipInstall })).at(-1)).toBe(`(cd repo && pip install ${words})`);
   });
+});
 
-  it('refuses a quote without its partner', () => {
-    expect(() => planIntegrations([repo({ pipInstall: '-e ".[gpu]' })])).toThrow('" has no partner');
-  });
+it.each<[Integration, string]>([
+  [repo({ pipInstall: '-e ".[gpu]' }), 'Integration 1 (git_repo) failed: " has no partner in: -e ".[gpu]'],
+  [
+    { type: 'pip_packages', packages: ["-r it's.txt"], upgrade: false },
+    "Integration 1 (pip_packages) failed: ' has no partner in: -r it's.txt",
+  ],
+])('a quote without its partner is a failure of the run, and not of the node', (integration, message) => {
+  expect(() => planIntegrations([integration])).toThrow(
+    expect.objectContaining({
+      type: 'IntegrationFailed',
+      message,
+      details: [{ type: 'IntegrationFailed', message }],
+    }),
+  );
 });
 
 it('packages are quoted, so that versions are no redirections', () => {

@@ -133,7 +133,7 @@ describe('oddities of real files are accepted', () => {
   test('every integration, under its older key too', () => {
     const text = `${HEAD}integrations:
 - {type: git_repo, git_repo: org/repo, git_commit: 0123456, git_branch: 1.10, ssh_clone: 'False', pip_install: '-e ".[gpu]"', git_clone_recursive: true}
-- {integration_type: pip_packages, packages: ['a>=1', 'b[c]'], upgrade: true}
+- {integration_type: pip_packages, packages: ['a>=1', 'b[c]', "it's"], upgrade: true}
 - {integration_type: apt_packages, packages: [parallel]}
 - {integration_type: wandb, project: p, entity: e, group: g, job_type: j, tags: [x, 1]}
 - {integration_type: comet_ml, project_name: p, workspace: w}
@@ -153,7 +153,7 @@ experiment_tracker:
         host: 'github.com',
         recursive: true,
       },
-      { type: 'pip_packages', packages: ['a>=1', 'b[c]'], upgrade: true },
+      { type: 'pip_packages', packages: ['a>=1', 'b[c]', "it's"], upgrade: true },
       { type: 'apt_packages', packages: ['parallel'] },
       {
         type: 'wandb',
@@ -315,6 +315,16 @@ image: again
       'a quote without its partner for pip',
       `${HEAD}integrations: [{type: git_repo, git_repo: a/b, pip_install: '-e ".[gpu]'}]\n`,
       'integrations[0].pip_install cannot be split into words',
+    ],
+    [
+      'a quote without its partner in an option of a package manager',
+      `${HEAD}integrations: [{type: apt_packages, packages: [git, "-o 'a"]}]\n`,
+      '4:53 integrations[0].packages[1] cannot be split into words',
+    ],
+    [
+      'a NUL in a field of a tracker',
+      `${HEAD}integrations: [{type: wandb, project: "a\\0b"}]\n`,
+      '4:39 integrations[0].project has a NUL character in it',
     ],
     [
       'an address as host of a repository',
