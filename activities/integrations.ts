@@ -92,7 +92,7 @@ function stepsOf(integration: Installing): Step[] {
     const failure = `Failed to pip install packages: ${integration.packages.join(' ')}`;
     return [{ commands: [`pip install ${upgrade}${words}`], failure }];
   }
-  const packages = integration.packages.map(quoteForShell).join(' ');
+  const packages = integration.packages.flatMap(packageWords).join(' ');
   const failure = `Failed to apt install packages: ${integration.packages.join(' ')}`;
   return [{ commands: ['apt-get update -y', `apt-get install -y ${packages}`], failure }];
 }

@@ -102,6 +102,12 @@ export class FieldReader {
     return readText(this.findings, this.get(name));
   }
 
+  /** Blank text says as little as none. */
+  filledText(name: string): string | undefined {
+    const text = this.text(name);
+    return text?.trim() === '' ? undefined : text;
+  }
+
   boolean(name: string): boolean | undefined {
     return readBoolean(this.findings, this.get(name));
   }

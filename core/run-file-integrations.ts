@@ -92,21 +92,21 @@ function readIntegration(findings: Findings, item: Field): Integration | undefin
       ...(meant === undefined ? {} : { fix: `did you mean ${meant}?` }),
     });
   }
-  const integration = readTyped(reader, item, type);
+  const integration = readTyped(reader, type);
   reader.warnUnknown(unknownField);
   return integration;
 }
 
-function readTyped(reader: FieldReader, item: Field, type: (typeof TYPES)[number]): Integration | undefined {
+function readTyped(reader: FieldReader, type: (typeof TYPES)[number]): Integration | undefined {
   switch (type) {
     case 'git_repo':
-      return readGitRepo(reader, item);
+      return readGitRepo(reader);
     case 'pip_packages': {
-      const packages = readPackages(reader, item);
+      const packages = readPackages(reader);
       return packages && { type, packages, upgrade: reader.boolean('upgrade') ?? false };
     }
     case 'apt_packages': {
-      const packages = readPackages(reader, item);
+      const packages = readPackages(reader);
       return packages && { type, packages };
     }
     default:
@@ -114,22 +114,22 @@ function readTyped(reader: FieldReader, item: Field, type: (typeof TYPES)[number
   }
 }
 
-function readGitRepo(reader: FieldReader, item: Field): Integration | undefined {
-  const gitRepo = reader.text('git_repo');
-  const gitBranch = reader.text('git_branch');
-  const gitCommit = reader.text('git_commit');
-  const path = reader.text('path');
+function readGitRepo(reader: FieldReader): Integration | undefined {
+  const gitRepo = reader.filledText('git_repo');
+  const gitBranch = reader.filledText('git_branch');
+  const gitCommit = reader.filledText('git_commit');
+  const path = reader.filledText('path');
   const pipInstall = readPipInstall(reader);
   const sshClone = reader.boolean('ssh_clone') ?? true;
   const host = readGitHost(reader) ?? 'github.com';
   const recursive = reader.boolean('git_clone_recursive') ?? false;
   if (gitBranch !== undefined && gitCommit !== undefined) {
     reader.findings.warn(
-      item,
-      `${item.path} has git_branch ${gitBranch} and git_commit ${gitCommit}: the commit is used`,
+      reader,
+      `${reader.path} has git_branch ${gitBranch} and git_commit ${gitCommit}: the commit is used`,
     );
   }
-  if (gitRepo === undefined || gitRepo.trim() === '') return missing(reader, item, 'git_repo', 'org/repo');
+  if (gitRepo === undefined) return missing(reader, 'git_repo', 'org/repo');
   return {
     type: 'git_repo',
     gitRepo: gitRepo.trim(),
@@ -147,7 +147,7 @@ const GIT_HOST = /^(?:[\w.-]+|\[[\da-fA-F:]+\])(?::\d+)?$/;
 
 function readGitHost(reader: FieldReader): string | undefined {
   const field = reader.get('host');
-  const host = reader.text('host')?.trim();
+  const host = reader.filledText('host')?.trim();
   if (field === undefined || host === undefined || GIT_HOST.test(host)) return host;
   const meant = host
     .replace(/^[a-z+]+:\/\//, '')
@@ -162,7 +162,7 @@ function readGitHost(reader: FieldReader): string | undefined {
 
 function readPipInstall(reader: FieldReader): string | undefined {
   const field = reader.get('pip_install');
-  const words = reader.text('pip_install');
+  const words = reader.filledText('pip_install');
   if (field === undefined || words === undefined) return undefined;
   return canBeSplit(reader.findings, field, () => splitShellWords(words)) ? words : undefined;
 }
@@ -181,15 +181,17 @@ function canBeSplit(findings: Findings, field: Field, split: () => unknown): boo
   }
 }
 
-function readPackages(reader: FieldReader, item: Field): readonly string[] | undefined {
+function readPackages(reader: FieldReader): readonly string[] | undefined {
   const field = reader.get('packages');
   const packages = reader.textList('packages');
   if (field === undefined || packages === undefined || packages.length === 0) {
-    return missing(reader, item, 'packages', '[numpy]');
+    return missing(reader, 'packages', '[numpy]');
   }
   for (const entry of listItems(field)) {
     const { node } = entry;
-    if (node.type === 'scalar') canBeSplit(reader.findings, entry, () => packageWords(node.text));
+    if (node.type !== 'scalar') continue;
+    if (node.text.trim() === '') reader.findings.refuse(entry, { message: `${entry.path} is empty` });
+    canBeSplit(reader.findings, entry, () => packageWords(node.text));
   }
   return packages;
 }
@@ -204,24 +206,19 @@ function readTracker(
     const field = reader.first(...names);
     const name = names.find((each) => reader.get(each) !== undefined) ?? names[0];
     const value =
-      list === true && field?.node.type === 'seq' ? reader.textList(name)?.join(',') : reader.text(name);
+      list === true && field?.node.type === 'seq'
+        ? reader.textList(name)?.join(',')
+        : reader.filledText(name);
     if (value !== undefined) environment[variable] = value;
-    else if (required === true && field === undefined) {
-      reader.findings.refuse(reader, {
-        message: `${reader.path} has no ${name}`,
-        fix: `add ${name}: my-experiment`,
-      });
-    }
+    else if (required === true) missing(reader, name, 'my-experiment');
   }
   return { type, environment };
 }
 
-function missing(reader: FieldReader, item: Field, name: string, example: string): undefined {
+function missing(reader: FieldReader, name: string, example: string): undefined {
+  const { findings, path } = reader;
   // A value of the wrong type is a problem already.
-  if (
-    reader.get(name) !== undefined &&
-    reader.findings.problems.some(({ path }) => path.startsWith(`${item.path}.${name}`))
-  )
-    return;
-  reader.findings.refuse(item, { message: `${item.path} has no ${name}`, fix: `add ${name}: ${example}` });
+  const isRefused = findings.problems.some((problem) => problem.path.startsWith(`${path}.${name}`));
+  if (reader.get(name) !== undefined && isRefused) return;
+  findings.refuse(reader, { message: `${path} has no ${name}`, fix: `add ${name}: ${example}` });
 }

@@ -86,13 +86,13 @@ it('packages are quoted, so that versions are no redirections', () => {
         packages: ['a @ https://${X}/a.whl', '--index-url $Y', 'b; c'],
         upgrade: false,
       },
-      { type: 'apt_packages', packages: ['git', 'libfoo=1.2*'] },
+      { type: 'apt_packages', packages: ['-t bookworm-backports', 'git', 'libfoo=1.2*'] },
     ),
   ).toEqual([
     "pip install --upgrade 'requests>=2.27.1' 'hub[fast]'",
     `pip install 'a @ https://'"\${X}"/a.whl --index-url "\${Y}" 'b; c'`,
     'apt-get update -y',
-    "apt-get install -y git 'libfoo=1.2*'",
+    "apt-get install -y -t bookworm-backports git 'libfoo=1.2*'",
   ]);
 });
 

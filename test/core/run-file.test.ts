@@ -56,6 +56,24 @@ describe('oddities of real files are accepted', () => {
     expect(spec.integrations).toEqual([{ type: 'wandb', environment: { WANDB_PROJECT: 'p' } }]);
   });
 
+  test('blank texts in integrations, which say as little as empty values', () => {
+    const text = `${HEAD}integrations:
+- {type: git_repo, git_repo: o/r, git_branch: '', git_commit: ' ', path: '', pip_install: '', host: ''}
+- {type: mlflow, experiment_name: e, tracking_uri: ''}
+- {type: wandb, project: '', entity: '', tags: ''}
+`;
+    expect(read(text)).toEqual({
+      warnings: [],
+      spec: expect.objectContaining({
+        integrations: [
+          { type: 'git_repo', gitRepo: 'o/r', sshClone: true, host: 'github.com', recursive: false },
+          { type: 'mlflow', environment: { MLFLOW_EXPERIMENT_NAME: 'e' } },
+          { type: 'wandb', environment: {} },
+        ],
+      }),
+    });
+  });
+
   test('names of version 0.2', () => {
     const result = read(
       'run_name: old\nplatform: r1z1\ngpu_num: 8\ngpu_type: 3090\ncpus: 4\noptimization_level: 0\nimage: a\ncommand: x\n',
@@ -320,6 +338,11 @@ image: again
       'a quote without its partner in an option of a package manager',
       `${HEAD}integrations: [{type: apt_packages, packages: [git, "-o 'a"]}]\n`,
       '4:53 integrations[0].packages[1] cannot be split into words',
+    ],
+    [
+      'a blank text where something is needed',
+      `${HEAD}integrations:\n- {type: pip_packages, packages: [a, ' ']}\n- {type: mlflow, experiment_name: ''}\n`,
+      '5:38 integrations[0].packages[1] is empty\n6:3 integrations[1] has no experiment_name',
     ],
     [
       'a NUL in a field of a tracker',
