@@ -12,6 +12,7 @@ import {
   wrongType,
 } from './run-file-fields.ts';
 import { pythonText } from './run-yaml-scalars.ts';
+import { MAX_VARIABLE_BYTES } from './secret.ts';
 
 /**
  * Environment variables as a mapping, or as the older list of `key` and `value`. A value that is no text becomes the
@@ -36,7 +37,41 @@ export function readEnvironment(
     const text = readValue(findings, name, value);
     if (text !== undefined) environment[name] = text;
   }
+  const bytes = Object.entries(environment).reduce((sum, [name, text]) => sum + variableBytes(name, text), 0);
+  if (bytes > MAX_ENVIRONMENT_BYTES) {
+    findings.refuse(field, {
+      message: `env_variables have ${bytes} bytes together; ${MAX_ENVIRONMENT_BYTES} are allowed`,
+      why: 'Linux starts no program with many more',
+      fix: 'put large values into parameters, or into a file',
+    });
+  }
   return environment;
+}
+
+/**
+ * Linux takes 2 MiB of variables and arguments: this leaves as much for trackers, secrets and the image. No file holds
+ * more without multiplying itself through aliases.
+ */
+const MAX_ENVIRONMENT_BYTES = 512 * 1024;
+
+/** True, unless Linux would start no program with it. */
+export function isStartable(
+  findings: Findings,
+  field: Field,
+  variable: { name: string; text: string },
+): boolean {
+  const bytes = variableBytes(variable.name, variable.text);
+  if (bytes <= MAX_VARIABLE_BYTES) return true;
+  findings.refuse(field, {
+    message: `${field.path} is too long`,
+    why: `it becomes a variable: Linux takes ${MAX_VARIABLE_BYTES} bytes with the name, and this has ${bytes}`,
+    fix: 'put large values into parameters, or into a file',
+  });
+  return false;
+}
+
+function variableBytes(name: string, text: string): number {
+  return new TextEncoder().encode(`${name}=${text}`).length;
 }
 
 const MAX_METADATA_KEYS = 200;
@@ -142,5 +177,5 @@ function readValue(findings: Findings, name: string, field: Field): string | und
       `${path} is set to ${text}: that is how YAML reads ${field.node.text}; put quotes around it to keep the text`,
     );
   }
-  return text;
+  return isStartable(findings, { ...field, path }, { name, text }) ? text : undefined;
 }

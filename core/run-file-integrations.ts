@@ -9,6 +9,7 @@ import {
   unknownField,
   wrongType,
 } from './run-file-fields.ts';
+import { isStartable } from './run-file-environment.ts';
 import { packageWords, splitShellWords } from './shell-words.ts';
 import { closest } from './suggest.ts';
 
@@ -209,8 +210,11 @@ function readTracker(
       list === true && field?.node.type === 'seq'
         ? reader.textList(name)?.join(',')
         : reader.filledText(name);
-    if (value !== undefined) environment[variable] = value;
-    else if (required === true) missing(reader, name, 'my-experiment');
+    if (field === undefined || value === undefined) {
+      if (required === true) missing(reader, name, 'my-experiment');
+    } else if (isStartable(reader.findings, field, { name: variable, text: value })) {
+      environment[variable] = value;
+    }
   }
   return { type, environment };
 }

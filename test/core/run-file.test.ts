@@ -345,6 +345,21 @@ image: again
       '5:38 integrations[0].packages[1] is empty\n6:3 integrations[1] has no experiment_name',
     ],
     [
+      'a variable with which no program can be started',
+      `${HEAD}env_variables: {A: ${'ä'.repeat(65_535)}, B: ${'ä'.repeat(65_534)}}\n`,
+      '4:20 env_variables.A is too long',
+    ],
+    [
+      'a field of a tracker that becomes such a variable',
+      `${HEAD}integrations: [{type: wandb, tags: [a, ${'x'.repeat(131_060)}]}]\n`,
+      '4:36 integrations[0].tags is too long',
+    ],
+    [
+      'more variables than a program can be started with',
+      `${HEAD}x: &x ${'x'.repeat(100_000)}\nenv_variables: {A: *x, B: *x, C: *x, D: *x, E: *x, F: *x}\n`,
+      '5:16 env_variables have 600012 bytes together; 524288 are allowed',
+    ],
+    [
       'a NUL in a field of a tracker',
       `${HEAD}integrations: [{type: wandb, project: "a\\0b"}]\n`,
       '4:39 integrations[0].project has a NUL character in it',
