@@ -14,11 +14,11 @@ export interface MlflowRun {
     readonly status: string;
     readonly lifecycle_stage: string;
     readonly artifact_uri?: string;
-    readonly end_time?: number;
+    /** Epoch milliseconds. */
+    readonly start_time?: number | string;
   };
   readonly data: {
     readonly params?: readonly Entry[];
-    readonly tags?: readonly Entry[];
     /** The last value of each. */
     readonly metrics?: readonly { readonly key: string; readonly step?: number | string }[];
   };

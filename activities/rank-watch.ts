@@ -169,7 +169,7 @@ class Watched implements WatchedRank {
       gpus: all?.filter(({ gpu }) => this.#input.gpuIds.includes(gpu)) ?? [],
     };
     this.#usage = addSample(this.#usage, sample);
-    this.#feed?.add(sampleMetrics(this.#input.rank, sample, this.#usage.samples));
+    this.#feed?.add(sampleMetrics(this.#input.rank, sample));
   }
 
   async #pause(ms: number): Promise<void> {

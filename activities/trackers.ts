@@ -12,6 +12,7 @@ import type { Tracker, TrackerEntry, Variables } from '../core/tracking.ts';
 import type { NodeActivities, RankExecution } from './contract.ts';
 import { createMlflow, plainKey, plainStep } from './mlflow.ts';
 import type { Mlflow, MlflowRun } from './mlflow.ts';
+import { entryOf, startedEntry, withEntry } from './mlflow-entry.ts';
 import { MlflowError, mlflowServer, NoMlflowServer } from './mlflow-server.ts';
 import { reportOf } from './run-report.ts';
 import type { TrackerVariables } from './tracker-variables.ts';
@@ -102,51 +103,12 @@ async function openMlflow(
   signal: AbortSignal,
 ): Promise<{ readonly runId: string; readonly url: string }> {
   const mlflow = createMlflow(mlflowServer(variables), OPEN_REQUEST_MS, signal);
-  const entry = await entryOf(mlflow, variables, {
-    run: input.run,
-    startTime: Date.now(),
-    tags: {
-      [RUN_TAG]: input.run,
-      'mlflow.user': input.user,
-      'mlflow.source.name': input.spec.image,
-      'mlflow.note.content': `Run \`${input.run}\` on ${input.cluster}. Logs: \`mcli logs ${input.run}\``,
-    },
-  });
+  const entry = await entryOf(mlflow, variables, startedEntry(input, Date.now()));
   const runId = entry.info.run_id;
   // What an earlier resumption has ended goes on.
   if (entry.info.status !== 'RUNNING') await mlflow.setStatus(runId, 'RUNNING');
   return { runId, url: mlflow.link(entry) };
 }
-
-interface WantedEntry {
-  readonly run: string;
-  /** Epoch milliseconds. */
-  readonly startTime: number;
-  readonly tags: Readonly<Record<string, string>>;
-}
-
-async function entryOf(mlflow: Mlflow, variables: Variables, wanted: WantedEntry): Promise<MlflowRun> {
-  const given = variables['MLFLOW_RUN_ID'];
-  if (given) return await mlflow.get(given);
-  const experimentId =
-    variables['MLFLOW_EXPERIMENT_ID'] ||
-    (await mlflow.experiment(variables['MLFLOW_EXPERIMENT_NAME'] || DEFAULT_EXPERIMENT));
-  const { run: name, startTime, tags } = wanted;
-  const find = (): Promise<MlflowRun | undefined> => mlflow.find(experimentId, { key: RUN_TAG, value: name });
-  const found = await find();
-  if (found !== undefined) return found;
-  try {
-    return await mlflow.create({ experimentId, name, startTime, tags });
-  } catch (error) {
-    // Its answer may be lost, and the entry be there: a program that is not told of it makes a second.
-    const isRefused = error instanceof MlflowError && error.code !== undefined;
-    const made = isRefused ? undefined : await find().catch(() => undefined);
-    if (made === undefined) throw error;
-    return made;
-  }
-}
-
-const DEFAULT_EXPERIMENT = 'Default';
 
 /**
  * Safe to repeat. Parameters come last in a run's life, and only those that are not there: MLflow lets nobody change
@@ -160,8 +122,7 @@ async function reportToMlflow(
   signal: AbortSignal,
 ): Promise<string> {
   const mlflow = createMlflow(mlflowServer(variables), REPORT_REQUEST_MS, signal);
-  const known = opened === undefined ? variables : { MLFLOW_RUN_ID: opened, ...variables };
-  const found = await entryOf(mlflow, known, {
+  const found = await entryOf(mlflow, withEntry(variables, opened), {
     run: report.run,
     startTime: report.startedAt ?? report.endedAt,
     tags: { [RUN_TAG]: report.run, 'mlflow.user': report.facts['user'] ?? '' },

@@ -34,6 +34,9 @@ export interface Metric {
   readonly at: number;
 }
 
+/** What is measured by the clock, and not by the steps of a run. */
+export type Sampled = Omit<Metric, 'step'>;
+
 /** Parameters as names and texts: `optimizer.lr`, with lists as JSON. */
 export function flattenParameters(parameters: JsonValue): ReadonlyMap<string, string> {
   const flat = new Map<string, string>();
@@ -68,13 +71,10 @@ export function reportMetrics({ metrics }: ProgressReport, step: number, at: num
   return Object.entries(metrics).map(([name, value]) => ({ name, value: value ?? Number.NaN, step, at }));
 }
 
-/**
- * One sample of a rank, under the names by which trackers group system metrics.
- * @param step how many samples there are with it
- */
-export function sampleMetrics(rank: number, { at, gpus, ...sample }: UsageSample, step: number): Metric[] {
+/** One sample of a rank, under the names by which trackers group system metrics. */
+export function sampleMetrics(rank: number, { at, gpus, ...sample }: UsageSample): Sampled[] {
   const prefix = systemPrefix(rank);
-  const metric = (name: string, value: number): Metric => ({ name: `${prefix}/${name}`, value, step, at });
+  const metric = (name: string, value: number): Sampled => ({ name: `${prefix}/${name}`, value, at });
   return [
     metric('cpu_utilization_percentage', sample.cpuPercent),
     metric('system_memory_usage_megabytes', sample.memoryBytes / MEGABYTE),
@@ -85,6 +85,15 @@ export function sampleMetrics(rank: number, { at, gpus, ...sample }: UsageSample
       metric(`gpu_${gpu}_memory_usage_percentage`, (100 * memoryBytes) / memoryTotalBytes),
     ]),
   ];
+}
+
+/**
+ * What has no step counts in tens of seconds, which is how often samples are taken: so curves go on over resumptions.
+ * @param since when the entry began, epoch milliseconds
+ */
+export function withStep(metric: Metric | Sampled, since: number): Metric {
+  if ('step' in metric) return metric;
+  return { ...metric, step: Math.max(0, Math.floor((metric.at - since) / 10_000)) };
 }
 
 function usageSummary(rank: number, { at, cpuPercent, memoryBytes, gpus }: RankUsage): Metric[] {

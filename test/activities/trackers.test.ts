@@ -11,6 +11,7 @@ import { mlflowServer } from '../../activities/mlflow-server.ts';
 import { createTrackerVariables } from '../../activities/tracker-variables.ts';
 import { createTrackerActivities } from '../../activities/trackers.ts';
 import type { RunDetails } from '../../client/run-history.ts';
+import type { Metric } from '../../core/tracking-report.ts';
 import { trackerEnvironment } from '../../core/tracking.ts';
 import type { OpenedTrackers, TrackerEntry } from '../../core/tracking.ts';
 import { anAttempt, aRank, eventually } from '../support/docker.ts';
@@ -91,6 +92,20 @@ async function entriesOf({ run }: RankExecution): Promise<Entry[]> {
   const experiment_ids = experiments.map(({ experiment_id: id }) => id);
   return (await mlflow.ask<{ runs?: Entry[] }>('runs/search', { experiment_ids, filter })).runs ?? [];
 }
+
+async function pointsOf(rank: RankExecution, key: string): Promise<{ step: number; value: number }[]> {
+  const [entry] = await entriesOf(rank);
+  const query = `run_id=${String(entry?.info['run_id'])}&metric_key=${key}`;
+  type History = { metrics?: { step: number; value: number }[] };
+  return (await mlflow.ask<History>(`metrics/get-history?${query}`)).metrics ?? [];
+}
+
+/** What a resumption is told when MLflow is away at its start. */
+const UNOPENED: OpenedTrackers = {
+  entries: [{ tracker: 'mlflow', problem: 'It is away.' }],
+  environment: {},
+};
+const LOSS: Metric = { name: 'loss', value: 1, step: 1, at: STARTED };
 
 const asMap = (entries: readonly { key: string; value: unknown }[] = []) =>
   Object.fromEntries(entries.map(({ key, value }) => [key, value]));
@@ -223,19 +238,86 @@ with mlflow.start_run():
     const tracking = await open(rank);
     const feed = createMetricFeed({ variablesOf, intervalMs: 50 }).begin({ ...rank, tracking });
     feed?.add([{ name: 'acc@1', value: 0.5, step: 10, at: STARTED }]);
-    const points = async () => {
-      const [entry] = await entriesOf(rank);
-      const query = `run_id=${String(entry?.info['run_id'])}&metric_key=acc_1`;
-      return (
-        (await mlflow.ask<{ metrics?: { step: number }[] }>(`metrics/get-history?${query}`)).metrics ?? []
-      );
-    };
+    const points = () => pointsOf(rank, 'acc_1');
     await eventually(points, ({ length }) => length === 1);
     feed?.add([{ name: 'acc@1', value: 0.5, step: 20, at: STARTED + 1 }]);
     feed?.end();
     await eventually(points, ({ length }) => length === 2);
     await report(endedRun(rank, tracking));
     expect((await points()).map(({ step }) => step)).toEqual([10, 20]);
+  });
+
+  it('shows metrics of a run that began while it was away, in the entry that the program has made', async () => {
+    const rank = tracked();
+    await mlflow.python('import mlflow\nmlflow.start_run()', variables(rank, UNOPENED.environment));
+    const feed = createMetricFeed({ variablesOf, intervalMs: 50 }).begin({ ...rank, tracking: UNOPENED });
+    feed?.add([LOSS]);
+    await eventually(
+      () => pointsOf(rank, 'loss'),
+      ({ length }) => length === 1,
+    );
+    feed?.end();
+    expect(await entriesOf(rank)).toHaveLength(1);
+  });
+
+  it('has an entry of a run that began while it was away also where the program makes none', async () => {
+    const rank = { ...tracked(), tracking: UNOPENED };
+    const peer = { ...rank, rank: 1 };
+    const feeds = [peer, rank].map((each) => createMetricFeed({ variablesOf, intervalMs: 20 }).begin(each));
+    for (const [index, feed] of feeds.entries()) feed?.add([{ ...LOSS, step: index }]);
+    await eventually(
+      async () => ((await entriesOf(rank)).length > 0 ? await pointsOf(rank, 'loss') : []),
+      ({ length }) => length === 2,
+    );
+    for (const feed of feeds) feed?.end();
+    await report(endedRun(rank, UNOPENED));
+    expect((await entriesOf(rank)).map(({ info }) => info['status'])).toEqual(['FAILED']);
+  });
+
+  it('shows all metrics also of a run that has ended before there was an entry', async () => {
+    const rank = tracked();
+    const feed = createMetricFeed({ variablesOf, intervalMs: 50 }).begin({ ...rank, tracking: UNOPENED });
+    feed?.add([LOSS]);
+    feed?.end();
+    await report(endedRun(rank, UNOPENED));
+    await eventually(
+      () => pointsOf(rank, 'loss'),
+      (points) => points.some(({ step }) => step === LOSS.step),
+    );
+    expect(await entriesOf(rank)).toHaveLength(1);
+  });
+
+  it('shows metrics also of a run whose program is to have an entry of its own', async () => {
+    const { spec, ...rest } = tracked();
+    const rank = { ...rest, spec: { ...spec, envVariables: { MLFLOW_RUN_ID: '' } } };
+    const tracking = await open(rank);
+    const feed = createMetricFeed({ variablesOf, intervalMs: 50 }).begin({ ...rank, tracking });
+    feed?.add([LOSS]);
+    feed?.end();
+    await eventually(
+      () => pointsOf(rank, 'loss'),
+      ({ length }) => length === 1,
+    );
+  });
+
+  it('shows what a rank uses by the time since the entry began, over all resumptions', async () => {
+    const rank = tracked();
+    const tracking = await open(rank);
+    const [entry] = await entriesOf(rank);
+    const beganAt = Number(entry?.info['start_time']);
+    for (const seconds of [25, 95]) {
+      const feed = createMetricFeed({ variablesOf, intervalMs: 50 }).begin({ ...rank, tracking });
+      feed?.add([{ name: 'system/cpu', value: seconds, at: beganAt + seconds * 1_000 }]);
+      feed?.end();
+    }
+    const points = await eventually(
+      () => pointsOf(rank, 'system/cpu'),
+      ({ length }) => length === 2,
+    );
+    expect(points.toSorted((a, b) => a.step - b.step)).toMatchObject([
+      { step: 2, value: 25 },
+      { step: 9, value: 95 },
+    ]);
   });
 
   it('does not hold up a run when it is away, and is told at the end, in the entry that the program has made', async () => {
