@@ -85,8 +85,7 @@ function filesOf(report: RunReport, trackers: readonly Tracker[]): ContainerFile
   const content = JSON.stringify({
     trackers,
     parameters,
-    metrics: Object.fromEntries(metrics.map(({ name, value }) => [name, value])),
-    step: Math.max(0, ...metrics.map(({ step }) => step)),
+    metrics,
     facts: { ...facts, ...links },
     submittedYaml,
     // How their lists tell success from failure.

@@ -4,8 +4,9 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { containerName } from '../core/naming.ts';
+import type { Metric } from '../core/progress.ts';
 import { withStep } from '../core/tracking-report.ts';
-import type { Metric, Sampled } from '../core/tracking-report.ts';
+import type { Sampled } from '../core/tracking-report.ts';
 import { trackersOf } from '../core/tracking.ts';
 import type { Variables } from '../core/tracking.ts';
 import type { RankExecution } from './contract.ts';

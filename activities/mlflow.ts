@@ -2,7 +2,7 @@
  * MLflow by its REST API, which is stable and documented; for Node there is no client library that is kept up. Works
  * with MLflow servers and with Databricks. Every request is bounded in time, every answer in size.
  */
-import type { Metric } from '../core/tracking-report.ts';
+import type { Metric } from '../core/progress.ts';
 import { createMlflowRequest } from './mlflow-request.ts';
 import { MlflowError } from './mlflow-server.ts';
 import type { MlflowServer } from './mlflow-server.ts';

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { RankRef } from '../core/naming.ts';
 import { containerName } from '../core/naming.ts';
 import { parseReport } from '../core/progress.ts';
-import type { ProgressReport } from '../core/progress.ts';
+import type { ProgressLines } from '../core/progress.ts';
 import type { ContainerAdditions } from './container-config.ts';
 
 export interface ProgressFiles {
@@ -18,15 +18,6 @@ export interface ProgressFiles {
   /** @param from how much of the file was read before, in bytes */
   reader(ref: RankRef, from: number): ProgressReader;
   remove(ref: RankRef): Promise<void>;
-}
-
-/** Some lines that were read together. */
-export interface ProgressLines {
-  readonly reports: readonly ProgressReport[];
-  /** What is wrong with the last of the lines that are no reports; absent when all are. */
-  readonly problem?: string;
-  /** When the file was written last, epoch milliseconds. */
-  readonly at: number;
 }
 
 export interface ProgressReader {
@@ -43,8 +34,10 @@ const FOLDER_IN_CONTAINER = '/mnt/mcli-progress';
 const FILE_NAME = 'progress.jsonl';
 /** One report; what is longer is passed over. */
 const MAX_LINE_BYTES = 64 * 1024;
-/** Of one reading: an hour of a run that writes 4 KiB a second. The end of a run waits for the last of them. */
+/** Of one reading: an hour of a run that writes 4 KiB a second, or ten lines. The end of a run waits for the last. */
 const MAX_READ_BYTES = 16 * 1024 ** 2;
+const MAX_READ_LINES = 10_000;
+const NEWLINE = 0x0a;
 
 export function createProgressFiles(stateDirectory: string): ProgressFiles {
   const folderOf = (ref: RankRef): string => join(stateDirectory, 'progress', containerName(ref));
@@ -75,8 +68,8 @@ class FileReader implements ProgressReader {
   position: number;
   readonly #path: string;
   readonly #buffer = Buffer.alloc(MAX_LINE_BYTES);
-  /** True inside of a line that is too long, or whose beginning was not read. */
-  #isPassingOver = false;
+  /** Why the line that is read is passed over up to its end: it is too long, or its beginning was not read. */
+  #passingOver: string | undefined;
 
   constructor(path: string, from: number) {
     this.#path = path;
@@ -92,14 +85,16 @@ class FileReader implements ProgressReader {
       // The run has begun it anew.
       if (stat.size < this.position) {
         this.position = 0;
-        this.#isPassingOver = false;
+        this.#passingOver = undefined;
       }
       const at = Math.min(stat.mtimeMs, Date.now());
       // A file may claim any size, and hold nothing.
       if (stat.size - this.position > MAX_READ_BYTES) {
         this.position = stat.size - MAX_READ_BYTES;
-        this.#isPassingOver = true;
-        yield { reports: [], problem: `more than ${MAX_READ_BYTES} bytes came at once`, at };
+        this.#passingOver = tooMuch(`${MAX_READ_BYTES} bytes`);
+      }
+      if (await this.#skipOldLines(file, stat.size)) {
+        yield { reports: [], problem: tooMuch(`${MAX_READ_LINES} lines`), at };
       }
       // What is written meanwhile is for the next time: this one has an end.
       while (this.position < stat.size) {
@@ -121,6 +116,26 @@ class FileReader implements ProgressReader {
     }
   }
 
+  /** Before anything is made of them: very many very short lines take longer than the run may be held up. */
+  async #skipOldLines(file: FileHandle, size: number): Promise<boolean> {
+    let lines = 0;
+    // Few bytes cannot be many lines.
+    let end = size - this.position > MAX_READ_LINES ? size : this.position;
+    while (end > this.position) {
+      const start = Math.max(this.position, end - MAX_LINE_BYTES);
+      const { bytesRead } = await file.read(this.#buffer, 0, end - start, start);
+      for (let at = bytesRead - 1; at >= 0; at -= 1) {
+        if (this.#buffer[at] === NEWLINE) lines += 1;
+        if (lines <= MAX_READ_LINES) continue;
+        this.position = start + at + 1;
+        this.#passingOver = undefined;
+        return true;
+      }
+      end = start;
+    }
+    return false;
+  }
+
   async #next(file: FileHandle, last: boolean): Promise<Omit<ProgressLines, 'at'> | undefined> {
     const { bytesRead } = await file.read(this.#buffer, 0, MAX_LINE_BYTES, this.position);
     const chunk = this.#buffer.subarray(0, bytesRead);
@@ -129,19 +144,23 @@ class FileReader implements ProgressReader {
     if (end === 0) {
       if (isEnd) return undefined;
       this.position += bytesRead;
-      this.#isPassingOver = true;
+      this.#passingOver ??= `A line is longer than ${MAX_LINE_BYTES} bytes.`;
       return { reports: [] };
     }
     this.position += end;
     const lines = chunk.subarray(0, end).toString('utf8').split('\n');
-    const tooLong = this.#isPassingOver && { problem: `it is longer than ${MAX_LINE_BYTES} bytes` };
-    if (this.#isPassingOver) lines.shift();
-    this.#isPassingOver = false;
+    const passedOver = this.#passingOver;
+    if (passedOver !== undefined) lines.shift();
+    this.#passingOver = undefined;
     const parsed = lines.filter((line) => line.trim() !== '').map(parseReport);
+    const problem = parsed.findLast((result) => 'problem' in result)?.problem ?? passedOver;
     return {
-      ...tooLong,
-      ...parsed.findLast((result) => 'problem' in result),
-      reports: parsed.flatMap((result) => ('report' in result ? [result.report] : [])),
+      reports: parsed.flatMap(({ report }) => report ?? []),
+      ...(problem !== undefined && { problem }),
     };
   }
+}
+
+function tooMuch(most: string): string {
+  return `More than ${most} came at once: only the newest are read.`;
 }

@@ -5,10 +5,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CancelledFailure } from '@temporalio/activity';
 import { containerName } from '../core/naming.ts';
-import { addReport } from '../core/progress.ts';
-import type { ProgressReport, RunProgress } from '../core/progress.ts';
+import { addReports } from '../core/progress.ts';
+import type { ProgressLines, RunProgress } from '../core/progress.ts';
 import type { RankHeartbeat, RankReport } from '../core/rank-report.ts';
-import { reportMetrics, sampleMetrics } from '../core/tracking-report.ts';
+import { sampleMetrics } from '../core/tracking-report.ts';
 import { addSample } from '../core/usage.ts';
 import type { RankUsage, UsageSample } from '../core/usage.ts';
 import type { RankExecution } from './contract.ts';
@@ -119,29 +119,19 @@ class Watched implements WatchedRank {
   /** Whatever goes wrong with it, the run is not to suffer. */
   async #read(last: boolean): Promise<void> {
     try {
-      for await (const { reports, problem, at } of this.#reader.read(last)) {
-        for (const report of reports) this.#add(report, at);
-        if (problem !== undefined) this.#warn(problem);
-      }
+      for await (const lines of this.#reader.read(last)) this.#add(lines);
     } catch (error) {
-      this.#warn(String(error));
+      if (!this.#hasWarned)
+        console.error(`The progress file of ${containerName(this.#input)} cannot be read: ${String(error)}`);
+      this.#hasWarned = true;
     }
   }
 
-  #add(report: ProgressReport, at: number): void {
-    this.#progress = addReport(this.#progress, report, at);
+  #add(lines: ProgressLines): void {
+    const { progress, added } = addReports(this.#progress, lines);
+    this.#progress = progress;
     // The other ranks of a gang mostly say the same.
-    if (this.#input.rank > 0) return;
-    const { metrics: known, step = 0 } = this.#progress;
-    this.#feed?.add(reportMetrics(report, step, at).filter(({ name }) => Object.hasOwn(known, name)));
-  }
-
-  #warn(problem: string): void {
-    if (this.#hasWarned) return;
-    this.#hasWarned = true;
-    console.error(
-      `A line in the progress file of ${containerName(this.#input)} is passed over, since ${problem}.`,
-    );
+    if (this.#input.rank === 0) this.#feed?.add(added);
   }
 
   async #sampleAgain(): Promise<void> {

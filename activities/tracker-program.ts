@@ -29,8 +29,10 @@ import os
 
 with open("${REPORT_PATH}") as file:
     report = json.load(file)
-# What is no number has no other place in JSON.
-metrics = {name: float("nan") if value is None else value for name, value in report["metrics"].items()}
+for metric in report["metrics"]:
+    # What is no number has no other place in JSON.
+    if metric["value"] is None:
+        metric["value"] = float("nan")
 
 
 def report_to_wandb():
@@ -49,6 +51,7 @@ def report_to_wandb():
     # Beside what the run has logged as its own: that is what it has really used.
     run.config.update({"parameters": report["parameters"]}, allow_val_change=True)
     known = set(run.summary.keys())
+    metrics = {metric["name"]: metric["value"] for metric in report["metrics"]}
     run.summary.update({name: value for name, value in metrics.items() if name not in known})
     run.summary.update({"mcli": report["facts"]})
     with open(os.path.join(run.dir, "mcli-run.yaml"), "w") as file:
@@ -77,7 +80,8 @@ def report_to_comet_ml():
     }
     experiment = comet_ml.start(experiment_config=comet_ml.ExperimentConfig(**quiet))
     experiment.log_parameters(report["parameters"], prefix="parameters")
-    experiment.log_metrics(metrics, step=report["step"])
+    for metric in report["metrics"]:
+        experiment.log_metric(metric["name"], metric["value"], step=metric["step"])
     experiment.log_others({"mcli." + name: value for name, value in report["facts"].items()})
     experiment.log_asset_data(report["submittedYaml"], name="mcli-run.yaml")
     url = experiment.url

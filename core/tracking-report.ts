@@ -1,5 +1,5 @@
 /** What a tracker is told of a run: facts, parameters and metrics, as plain data. */
-import type { ProgressReport } from './progress.ts';
+import type { Metric, RunProgress } from './progress.ts';
 import type { RankReport } from './rank-report.ts';
 import { progressOf } from './rank-report.ts';
 import { toJson } from './run-file-fields.ts';
@@ -23,15 +23,6 @@ export interface RunReport {
   readonly metrics: readonly Metric[];
   readonly links: Readonly<Record<string, string>>;
   readonly submittedYaml: string;
-}
-
-export interface Metric {
-  readonly name: string;
-  /** NaN where the run said so. */
-  readonly value: number;
-  readonly step: number;
-  /** Epoch milliseconds. */
-  readonly at: number;
 }
 
 /** What is measured by the clock, and not by the steps of a run. */
@@ -62,13 +53,18 @@ export function readParameters(parametersYaml: string): JsonValue {
 /** What the run has said of itself last, and what its ranks have used. */
 export function lastMetrics(reports: readonly RankReport[]): Metric[] {
   const progress = progressOf(reports);
-  const own = progress ? reportMetrics(progress, progress.step ?? 0, progress.stepAt ?? 0) : [];
-  return [...own, ...reports.flatMap(({ rank, usage }) => (usage ? usageSummary(rank, usage) : []))];
+  return [
+    ...(progress ? ownMetrics(progress) : []),
+    ...reports.flatMap(({ rank, usage }) => (usage ? usageSummary(rank, usage) : [])),
+  ];
 }
 
-/** What one report of a run says of its metrics. */
-export function reportMetrics({ metrics }: ProgressReport, step: number, at: number): Metric[] {
-  return Object.entries(metrics).map(([name, value]) => ({ name, value: value ?? Number.NaN, step, at }));
+function ownMetrics({ metrics, measured, step = 0, stepAt = 0 }: RunProgress): Metric[] {
+  return Object.entries(metrics).map(([name, value]) => ({
+    name,
+    value: value ?? Number.NaN,
+    ...(measured?.[name] ?? { step, at: stepAt }),
+  }));
 }
 
 /** One sample of a rank, under the names by which trackers group system metrics. */

@@ -15,7 +15,7 @@ const BAR_LENGTH = 10;
 
 /** Rows of `mcli describe run`. */
 export function progressRows(progress: RunProgress): (readonly [string, string])[] {
-  const { step, total, metrics, links } = progress;
+  const { step, total, metrics, links, problem } = progress;
   const fraction = fractionDone(progress);
   const numbers = Object.entries(metrics).map(([name, value]) => `${name} ${value ?? 'not a number'}`);
   const rows: (readonly [string, string])[] = [];
@@ -25,6 +25,7 @@ export function progressRows(progress: RunProgress): (readonly [string, string])
   }
   if (numbers.length > 0) rows.push(['Metrics', numbers.join(', ')]);
   for (const [name, address] of Object.entries(links)) rows.push([`Link ${name}`, address]);
+  if (problem !== undefined) rows.push(['Progress File', problem]);
   return rows;
 }
 
@@ -54,13 +55,14 @@ export function progressAsJson(
   end: number | undefined,
 ): Record<string, unknown> | null {
   if (!progress) return null;
-  const { step, total, metrics, links } = progress;
+  const { step, total, metrics, links, problem } = progress;
   return {
     step: step ?? null,
     total: total ?? null,
     fraction: fractionDone(progress) ?? null,
     metrics,
     links,
+    problem: problem ?? null,
     expectedEnd: iso(end ?? null),
   };
 }

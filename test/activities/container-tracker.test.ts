@@ -138,6 +138,13 @@ exit 3`,
   ).flat();
   expect(messages).toContainEqual(expect.objectContaining({ key: 'Name', value: rank.run }));
   expect(messages).toContainEqual(expect.objectContaining({ key: 'mcli.status', value: 'FAILED' }));
+  const metrics = messages.flatMap(({ metric }) => (metric ? [[metric.metricName, metric.step]] : []));
+  expect(metrics).toEqual(
+    expect.arrayContaining([
+      ['loss', 20],
+      ['eval', 10],
+    ]),
+  );
   const parameters = messages.flatMap(({ param }) => (param ? [[param.paramName, param.paramValue]] : []));
   expect(parameters).toContainEqual(['parameters_lr', 0.0001]);
 });
@@ -243,6 +250,7 @@ print(json.dumps(found))
 interface CometMessage {
   readonly key?: string;
   readonly value?: unknown;
+  readonly metric?: { readonly metricName: string; readonly step?: number };
   readonly param?: { readonly paramName: string; readonly paramValue: unknown };
 }
 

@@ -11,7 +11,7 @@ import { mlflowServer } from '../../activities/mlflow-server.ts';
 import { createTrackerVariables } from '../../activities/tracker-variables.ts';
 import { createTrackerActivities } from '../../activities/trackers.ts';
 import type { RunDetails } from '../../client/run-history.ts';
-import type { Metric } from '../../core/tracking-report.ts';
+import type { Metric } from '../../core/progress.ts';
 import { trackerEnvironment } from '../../core/tracking.ts';
 import type { OpenedTrackers, TrackerEntry } from '../../core/tracking.ts';
 import { anAttempt, aRank, eventually } from '../support/docker.ts';
@@ -318,6 +318,21 @@ with mlflow.start_run():
       { step: 2, value: 25 },
       { step: 9, value: 95 },
     ]);
+  });
+
+  it('has each last metric once, where it was reported, however far the run went on', async () => {
+    const rank = tracked();
+    const tracking = await open(rank);
+    const feed = createMetricFeed({ variablesOf, intervalMs: 50 }).begin({ ...rank, tracking });
+    feed?.add([{ name: 'eval', value: 0.9, step: 10, at: STARTED }]);
+    feed?.end();
+    await eventually(
+      () => pointsOf(rank, 'eval'),
+      ({ length }) => length > 0,
+    );
+    await report(endedRun(rank, tracking));
+    expect(await pointsOf(rank, 'eval')).toMatchObject([{ step: 10 }]);
+    expect(await pointsOf(rank, 'loss')).toMatchObject([{ step: 20 }]);
   });
 
   it('does not hold up a run when it is away, and is told at the end, in the entry that the program has made', async () => {

@@ -120,6 +120,14 @@ RANK  NODE    CPU                        MEMORY                                 
 1     node-1  150% (mean 75%, max 300%)  2.0 GB (mean 1.0 GB, max 4.0 GB) of 8.0 GB  -                         -`);
   });
 
+  it('says what is wrong with what the run reports', () => {
+    const problem = '"lr" in "metrics" is not a number.';
+    const parts = { ...PARTS, reports: [{ rank: 0, node: 'n', progress: { ...PROGRESS, problem } }] };
+    expect(renderDescription(run, parts, NOW)).toContain(`\nProgress File  ${problem}\n`);
+    expect(descriptionAsJson(run, parts)).toMatchObject({ progress: { problem } });
+    expect(descriptionAsJson(run, { ...PARTS, reports })).toMatchObject({ progress: { problem: null } });
+  });
+
   it('of an ended run keeps the last report, without a present', () => {
     const ended = { ...run, status: 'COMPLETED', endedAt: new Date(NOW), closed: true } as const;
     const parts = { ...PARTS, reports: [reports[1] as RankReport] };

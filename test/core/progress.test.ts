@@ -1,13 +1,12 @@
-import { describe, expect, it } from 'vitest';
-import { addReport, expectedEnd, fractionDone, parseReport } from '../../core/progress.ts';
-import type { RunProgress } from '../../core/progress.ts';
+import { assert, describe, expect, it } from 'vitest';
+import { addReports, expectedEnd, fractionDone, parseReport } from '../../core/progress.ts';
+import type { ProgressReport, RunProgress } from '../../core/progress.ts';
 
 function after(...lines: (readonly [line: string, at: number])[]): RunProgress {
   let progress: RunProgress | undefined;
   for (const [line, at] of lines) {
-    const parsed = parseReport(line);
-    if ('problem' in parsed) throw new Error(parsed.problem);
-    progress = addReport(progress, parsed.report, at);
+    const { report = assert.fail(line), ...rest } = parseReport(line);
+    ({ progress } = addReports(progress, { reports: [report], ...rest, at }));
   }
   return progress as RunProgress;
 }
@@ -32,18 +31,49 @@ describe('a line', () => {
     });
   });
 
+  it('may have fields without a value', () => {
+    expect(parseReport('{"step": null, "total": null, "metrics": null, "links": null}')).toEqual({
+      report: { metrics: {}, links: {} },
+    });
+  });
+
   it.each([
-    ['step 3', 'it is not a JSON object'],
-    ['[1]', 'it is not a JSON object'],
-    ['{"step": "3"}', '"step" is not a number from 0 on'],
-    ['{"step": 1, "total": -1}', '"total" is not a number from 0 on'],
-    ['{"step": 1e999}', '"step" is not a number from 0 on'],
-    ['{"metrics": {"loss": "low"}}', '"metrics" is not an object of numbers'],
-    ['{"metrics": [1]}', '"metrics" is not an object of numbers'],
-    ['{"links": {"x": "javascript:alert(1)"}}', '"links" is not an object of http addresses'],
-    ['{"links": {"x": "https://a/\\u001b[2J"}}', '"links" is not an object of http addresses'],
+    ['step 3', 'A line is not a JSON object.'],
+    ['[1]', 'A line is not a JSON object.'],
+    ['{"step": 1', 'A line is not a JSON object.'],
+    ['{"step": "3", "metrics": {"loss": 1}}', '"step" is not a number from 0 on.'],
+    ['{"step": 1e999}', '"step" is not a number from 0 on.'],
   ])('%s is none', (line, problem) => {
     expect(parseReport(line)).toEqual({ problem });
+  });
+
+  const NO_LINK = 'is not an http address of up to 500 characters.';
+  it.each<[line: string, report: Partial<ProgressReport>, problem: string]>([
+    ['{"step": 1, "total": -1}', { step: 1 }, '"total" is not a number from 0 on.'],
+    [
+      '{"step": 1, "metrics": {"loss": 2, "lr": "low", "acc": 1}}',
+      { step: 1, metrics: { loss: 2, acc: 1 } },
+      '"lr" in "metrics" is not a number.',
+    ],
+    ['{"metrics": [1], "total": 1}', { total: 1 }, '"metrics" is not an object.'],
+    [
+      '{"links": {"x": "javascript:alert(1)", "y": "https://y"}}',
+      { links: { y: 'https://y' } },
+      `"x" in "links" ${NO_LINK}`,
+    ],
+    ['{"links": {"x": "https://a/\\u001b[2J"}}', {}, `"x" in "links" ${NO_LINK}`],
+    [
+      '{"metrics": {"\\u001b[2J": 1, "ok": 2}}',
+      { metrics: { ok: 2 } },
+      'A name in "metrics" is too long, or has control characters.',
+    ],
+    [
+      `{"links": {"${'x'.repeat(101)}": "https://x"}}`,
+      {},
+      'A name in "links" is too long, or has control characters.',
+    ],
+  ])('%s is a report without what is wrong in it', (line, report, problem) => {
+    expect(parseReport(line)).toEqual({ report: { metrics: {}, links: {}, ...report }, problem });
   });
 });
 
@@ -61,6 +91,30 @@ describe('several lines', () => {
       links: { wandb: 'https://w', docs: 'https://d' },
     });
     expect(fractionDone(progress)).toBe(0.2);
+  });
+
+  it('tell of each metric where it was reported last, and what was left out last', () => {
+    const progress = after(
+      ['{"step": 100, "metrics": {"loss": 2, "eval": 0.5}}', 1_000],
+      ['{"step": 150, "metrics": {"loss": 1, "lr": "low"}}', 2_000],
+      ['{"step": 151, "total": 200}', 3_000],
+    );
+    expect(progress.measured).toEqual({
+      loss: { step: 150, at: 2_000 },
+      eval: { step: 100, at: 1_000 },
+    });
+    expect(progress.problem).toBe('"lr" in "metrics" is not a number.');
+  });
+
+  it('bring each value of a metric, at its step', () => {
+    const before = after(['{"step": 5, "metrics": {"loss": 9}}', 0]);
+    const reports = ['{"metrics": {"loss": 3}}', '{"step": 6, "metrics": {"loss": NaN}}'].map(
+      (line) => parseReport(line).report ?? assert.fail(line),
+    );
+    expect(addReports(before, { reports, at: 7 }).added).toEqual([
+      { name: 'loss', value: 3, step: 5, at: 7 },
+      { name: 'loss', value: Number.NaN, step: 6, at: 7 },
+    ]);
   });
 
   it('tell when the run will end, from where it went on', () => {
@@ -99,13 +153,14 @@ describe('several lines', () => {
   it('stay small, however many names they bring', () => {
     let progress: RunProgress | undefined;
     for (let i = 0; i < 1_000; i++) {
-      const metrics = { [`m${i}`]: i, ['long'.repeat(100)]: 1, '\u001b[2J': 1, m0: i };
+      const metrics = { [`m${i}`]: i, m0: i };
       const links = { [`l${i}`]: 'https://x' };
-      progress = addReport(progress, { step: i, metrics, links }, i);
+      ({ progress } = addReports(progress, { reports: [{ step: i, metrics, links }], at: i }));
     }
     expect(Object.keys(progress?.metrics ?? {})).toHaveLength(64);
     expect(Object.keys(progress?.links ?? {})).toHaveLength(8);
     expect(progress?.metrics).toMatchObject({ m0: 999, m63: 63 });
-    expect(JSON.stringify(progress).length).toBeLessThan(4_000);
+    expect(progress?.problem).toBe('The metric m999 is one of more than 64.');
+    expect(JSON.stringify(progress).length).toBeLessThan(8_000);
   });
 });

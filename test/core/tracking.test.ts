@@ -96,15 +96,17 @@ describe('a report', () => {
     expect(flattenParameters(readParameters('{}\n')).size).toBe(0);
   });
 
-  it('has the last metrics of the rank that counts steps', () => {
-    const progress = { step: 7, stepAt: 5, metrics: { loss: 0.5, bad: null }, links: {} };
+  it('has the last metrics of the rank that counts steps, each where it was reported', () => {
+    // Agents of before say nothing of the place.
+    const measured = { loss: { step: 3, at: 2 } };
+    const progress = { step: 7, stepAt: 5, metrics: { loss: 0.5, bad: null }, links: {}, measured };
     expect(
       lastMetrics([
         { rank: 1, node: 'n', progress: { metrics: { other: 1 }, links: {} } },
         { rank: 0, node: 'n', progress },
       ]),
     ).toEqual([
-      { name: 'loss', value: 0.5, step: 7, at: 5 },
+      { name: 'loss', value: 0.5, step: 3, at: 2 },
       { name: 'bad', value: Number.NaN, step: 7, at: 5 },
     ]);
   });

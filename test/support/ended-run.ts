@@ -29,7 +29,14 @@ export function endedRun(rank: RankExecution, trackers?: RunDetails['trackers'])
       {
         rank: 0,
         node: 'n1',
-        progress: { step: 20, stepAt: ENDED - 0.25, metrics: { loss: 0.5, 'acc@1': null }, links: {} },
+        progress: {
+          step: 20,
+          stepAt: ENDED - 0.25,
+          metrics: { loss: 0.5, 'acc@1': null, eval: 0.9 },
+          links: {},
+          // As agents of before have it, without the others.
+          measured: { eval: { step: 10, at: STARTED } },
+        },
         usage: {
           at: ENDED,
           samples: 2,
