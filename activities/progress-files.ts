@@ -61,8 +61,8 @@ export function createProgressFiles(stateDirectory: string): ProgressFiles {
   };
 }
 
-/** Not through a link that the run may have put there, and without waiting for the other end of a pipe. */
-const SAFELY = constants.O_NOFOLLOW | constants.O_NONBLOCK;
+/** Linux's `O_PATH`, which Node does not name: takes hold of what has this name, and does not open it. */
+const O_PATH = 0o10000000;
 
 class FileReader implements ProgressReader {
   position: number;
@@ -81,7 +81,6 @@ class FileReader implements ProgressReader {
     if (file === undefined) return;
     try {
       const stat = await file.stat();
-      if (!stat.isFile()) return;
       // The run has begun it anew.
       if (stat.size < this.position) {
         this.position = 0;
@@ -107,12 +106,16 @@ class FileReader implements ProgressReader {
     }
   }
 
+  /** The run may put anything there: a link, a pipe, a device, which to open may do something. */
   async #open(): Promise<FileHandle | undefined> {
+    // Not there at the moment, perhaps.
+    const held = await open(this.#path, O_PATH | constants.O_NOFOLLOW).catch(() => undefined);
     try {
-      return await open(this.#path, constants.O_RDONLY | SAFELY);
-    } catch {
-      // Not there, or something that is no file.
-      return undefined;
+      if (held === undefined || !(await held.stat()).isFile()) return undefined;
+      // What is held, whatever has its name by now.
+      return await open(`/proc/self/fd/${held.fd}`, constants.O_RDONLY);
+    } finally {
+      await held?.close();
     }
   }
 

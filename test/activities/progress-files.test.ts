@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { appendFile, mkdtemp, rm, stat, symlink, truncate, unlink, writeFile } from 'node:fs/promises';
+import { appendFile, mkdtemp, open, rm, stat, symlink, truncate, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -112,14 +112,29 @@ it('may be begun anew by the run', async () => {
   expect(await read(reading)).toEqual({ steps: [0], problems: [] });
 });
 
-it('leads nowhere else: neither a link nor a pipe is read', async () => {
+it('leads nowhere else', async () => {
   const secret = join(folder, 'secret');
   await writeFile(secret, '{"step":1}\n');
   await unlink(file);
   expect(await read(reader())).toEqual({ steps: [], problems: [] });
   await symlink(secret, file);
   expect(await read(reader())).toEqual({ steps: [], problems: [] });
+});
+
+it('is not even opened when it is no file: opening a device may do something', async () => {
   await unlink(file);
   await promisify(execFile)('mkfifo', [file]);
-  expect(await read(reader())).toEqual({ steps: [], problems: [] });
+  let isOpened = false;
+  const write = async (): Promise<void> => {
+    // Waits for somebody who reads.
+    const pipe = await open(file, 'w');
+    isOpened = true;
+    await pipe.close();
+  };
+  const writing = write();
+  for (let i = 0; i < 20; i += 1) expect(await read(reader())).toEqual({ steps: [], problems: [] });
+  expect(isOpened).toBe(false);
+  const pipe = await open(file, 'r+');
+  await writing;
+  await pipe.close();
 });
