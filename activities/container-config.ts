@@ -1,5 +1,4 @@
 /** The container of one rank: its environment, its files and its limits. Pure; `container.ts` brings it to life. */
-import { stringify } from 'yaml';
 import type { NodeInventory } from '../core/cluster.ts';
 import {
   CONFIG_DIR,
@@ -10,7 +9,8 @@ import {
   PARAMETERS_PATH,
   RUN_CONFIG_PATH,
 } from '../core/naming.ts';
-import type { RunSpec } from '../core/run-spec.ts';
+import type { JsonValue, RunSpec } from '../core/run-spec.ts';
+import { jsonYaml } from '../core/run-yaml-text.ts';
 import { quoteForShell } from '../core/shell-words.ts';
 import { TRACKER_NAMES, trackerDefaults, trackerEnvironment } from '../core/tracking.ts';
 import { dockerLogOptions } from './container-logs.ts';
@@ -252,11 +252,10 @@ function configFiles(spec: RunSpec, settings: NodeSettings): ContainerFile[] {
 
 /** The run as it was understood, with the parameters verbatim. */
 function runConfigYaml(spec: RunSpec): string {
-  const { parametersYaml, parentName, ...rest } = spec;
-  const head = stringify(withSnakeCaseKeys(rest), { lineWidth: 0 });
+  const { parametersYaml, ...rest } = spec;
+  const head = jsonYaml(withSnakeCaseKeys(rest) as { readonly [key: string]: JsonValue });
   const parameters = parametersYaml.replaceAll(/^(?=.)/gm, '  ');
-  const parent = parentName === undefined ? '' : stringify({ parent_name: parentName });
-  return `${head}${parent}parameters:\n${parameters}`;
+  return `${head}parameters:\n${parameters}`;
 }
 
 /** Names of environment variables and of metadata are the user's own. */

@@ -2,11 +2,11 @@
  * A run as construction has made it, every field filled in: what `mcli run --dry-run` prints. The YAML is a run file
  * again, and reads back as the same run.
  */
-import { stringify } from 'yaml';
 import { TRACKERS } from './run-file-integrations.ts';
 import { toJson } from './run-file-fields.ts';
 import type { Integration, JsonValue, ResourceRequest, RunSpec } from './run-spec.ts';
 import { readYaml } from './run-yaml.ts';
+import { jsonYaml } from './run-yaml-text.ts';
 
 type JsonObject = { readonly [key: string]: JsonValue };
 
@@ -16,8 +16,7 @@ export function renderConstructed(spec: RunSpec, resources: ResourceRequest): st
   return Object.entries(json)
     .map(([key, value]) => {
       if (key === 'parameters') return `parameters:${indented(spec.parametersYaml)}`;
-      const entry = { [snakeCase(key)]: OWN_KEYS.includes(key) ? value : withSnakeKeys(value) };
-      return stringify(entry, { version: '1.1', lineWidth: 0 });
+      return jsonYaml({ [snakeCase(key)]: OWN_KEYS.includes(key) ? value : withSnakeKeys(value) });
     })
     .join('');
 }

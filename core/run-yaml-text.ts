@@ -3,6 +3,7 @@
  * on a line, since only that says for certain what PyYAML makes of them; all else is written in double quotes, where
  * nothing is left to interpretation. Comments are not kept. Aliases into other parts of the file are carried along.
  */
+import type { JsonValue } from './run-spec.ts';
 import { type ContentNode, deref, type MapNode, type ScalarNode, type YamlNode } from './run-yaml.ts';
 import { resolvePlain } from './run-yaml-scalars.ts';
 
@@ -11,6 +12,37 @@ export function yamlText(node: MapNode): string {
   if (node.entries.length === 0) return '{}\n';
   const writer = new Writer(node);
   return `${writer.block(node, '')}\n`;
+}
+
+/** A mapping of JSON as YAML that PyYAML reads as the same. Ends with a newline. */
+export function jsonYaml(value: { readonly [key: string]: JsonValue }): string {
+  return yamlText(mapNode(value));
+}
+
+function mapNode(value: { readonly [key: string]: JsonValue }): MapNode {
+  const entries = Object.entries(value).map(([key, each]) => ({ key: nodeOf(key), value: nodeOf(each) }));
+  return { ...NOWHERE, type: 'map', flow: false, entries };
+}
+
+/** As if it had been read. */
+function nodeOf(value: JsonValue): ContentNode {
+  if (isList(value)) return { ...NOWHERE, type: 'seq', items: value.map(nodeOf) };
+  if (typeof value === 'object' && value !== null) return mapNode(value);
+  if (typeof value === 'string') {
+    const style = resolvePlain(value).kind === 'str' ? 'plain' : 'quoted';
+    return { ...NOWHERE, type: 'scalar', style, text: value, value: { kind: 'str', value } };
+  }
+  const text = typeof value === 'number' ? numberText(value) : String(value);
+  return { ...NOWHERE, type: 'scalar', style: 'plain', text, value: resolvePlain(text) };
+}
+
+const NOWHERE = { start: 0, end: 0, depth: 0 };
+
+const isList = (value: JsonValue): value is readonly JsonValue[] => Array.isArray(value);
+
+/** `1e-7` and `1e+21` are texts in YAML 1.1. */
+function numberText(value: number): string {
+  return Number.isInteger(value) ? String(BigInt(value)) : String(value).replace(/^(-?\d+)e/, '$1.0e');
 }
 
 /** A text as a YAML scalar on one line, with quotes only where they are needed. */

@@ -1,6 +1,8 @@
-import { describe, expect, it } from 'vitest';
-import { containerConfig } from '../../activities/container-config.ts';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { commandFiles, containerConfig } from '../../activities/container-config.ts';
+import { RUN_CONFIG_PATH } from '../../core/naming.ts';
 import { aRank, SETTINGS } from '../support/docker.ts';
+import { installPyYaml, loadYaml } from '../support/pyyaml.ts';
 
 const GIBIBYTE = 1024 ** 3;
 
@@ -60,5 +62,28 @@ describe('the share of a container', () => {
     expect(limits([], { gpus: 0, cpuSlots: 16, memoryGib: 15 })).toMatchObject({ memoryGib: 4 });
     expect(limits([], { gpus: 0, cpuSlots: 16, memoryGib: 3 })).toMatchObject({ memoryGib: 3 });
     expect(limits([3], { gpus: 0, cpuSlots: 1, memoryGib: 64 })).toMatchObject({ memoryGib: 64 });
+  });
+});
+
+describe('run_config.yaml', () => {
+  beforeAll(installPyYaml);
+
+  it('has the run as it was understood, for the programs of Python', async () => {
+    const rank = aRank('echo one\necho two', {
+      envVariables: { ON: 'on', RATE: '1e-4', ID: '012' },
+      metadata: { snakeNot: { a: 1e-7 }, date: '2020-01-01' },
+      parametersYaml: 'lr: 1e-4\nwarm: on\n',
+      parentName: 'no',
+    });
+    const file = commandFiles(rank, SETTINGS).find(({ path }) => path === RUN_CONFIG_PATH);
+    const [config] = await loadYaml([file?.content ?? '']);
+    expect(config).toMatchObject({
+      command: 'echo one\necho two',
+      env_variables: { ON: 'on', RATE: '1e-4', ID: '012' },
+      metadata: { snakeNot: { a: 1e-7 }, date: '2020-01-01' },
+      parameters: { lr: '1e-4', warm: true },
+      parent_name: 'no',
+      scheduling: { max_retries: 0 },
+    });
   });
 });

@@ -3,7 +3,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { readRunFile } from '../../core/run-file.ts';
-import { compareParameters, dumpYaml, installPyYaml } from '../support/pyyaml.ts';
+import type { JsonValue } from '../../core/run-spec.ts';
+import { jsonYaml } from '../../core/run-yaml-text.ts';
+import { compareParameters, dumpYaml, installPyYaml, loadYaml } from '../support/pyyaml.ts';
 import { yamlDocument } from '../support/yaml-documents.ts';
 
 const CORPUS = join(import.meta.dirname, '../../../shared/corpus');
@@ -50,6 +52,17 @@ describe('parameters reach the container as PyYAML reads them in the run file', 
     expect(wrong(texts, verdicts)).toEqual([]);
     expect(verdicts.filter((verdict) => verdict === 'equal')).toHaveLength(requests.length);
   });
+});
+
+test('what mcli writes of its own is read by PyYAML as it was meant', async () => {
+  const traps = ['on', '1e-4', '012', '1:30', '2020-01-01', '=', '<<', '~', '', 'a: b', '\u0085x', 'a\nb\n'];
+  const odd = {
+    ...Object.fromEntries(traps.map((text) => [text, text])),
+    numbers: [1e-7, 1.5e-9, 1e21, -0.5],
+  };
+  const values = [odd, ...fc.sample(dumpable(), { numRuns: 600, seed: SEED })] as Record<string, JsonValue>[];
+  const read = await loadYaml(values.map(jsonYaml));
+  expect(read).toEqual(JSON.parse(JSON.stringify(values)));
 });
 
 test('a file without parameters gets an empty mapping', () => {

@@ -45,6 +45,11 @@ export async function dumpYaml(requests: readonly DumpRequest[]): Promise<string
   return (await python(DUMP, requests)) as string[];
 }
 
+/** What `yaml.safe_load` makes of texts. */
+export async function loadYaml(texts: readonly string[]): Promise<unknown[]> {
+  return (await python(LOAD, texts)) as unknown[];
+}
+
 async function python(script: string, input: unknown): Promise<unknown> {
   const child = spawn('python3', ['-c', script], {
     env: { ...process.env, PYTHONPATH: FOLDER, PYTHONIOENCODING: 'utf-8' },
@@ -82,6 +87,11 @@ def judge(pair):
     return "equal" if wanted == got else {"different": [repr(wanted), repr(got)]}
 
 json.dump([judge(pair) for pair in json.load(sys.stdin)], sys.stdout)
+`;
+
+const LOAD = `
+import json, sys, yaml
+json.dump([yaml.safe_load(text) for text in json.load(sys.stdin)], sys.stdout)
 `;
 
 const DUMP = `
