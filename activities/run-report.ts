@@ -3,7 +3,8 @@ import type { Client } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { RunHistory } from '../client/run-history.ts';
 import type { RunDetails } from '../client/run-history.ts';
-import { lastMetrics, readParameters } from '../core/tracking-report.ts';
+import { readParameters } from '../core/run-parameters.ts';
+import { lastMetrics } from '../core/tracking-report.ts';
 import type { RunReport } from '../core/tracking-report.ts';
 import { progressOf } from '../core/rank-report.ts';
 import type { RunEnd } from '../core/tracking.ts';
@@ -55,7 +56,7 @@ export function reportOf(details: RunDetails, end: RunEnd | undefined, now: numb
       ended: new Date(endedAt).toISOString(),
       duration_seconds: startedAt ? String((endedAt - startedAt.getTime()) / 1_000) : '',
     },
-    parameters: readParameters(input.spec.parametersYaml),
+    parameters: readParameters(input.spec.parametersYaml) ?? {},
     metrics: lastMetrics(reports),
     links: progressOf(reports)?.links ?? {},
     submittedYaml: input.submittedYaml,

@@ -133,17 +133,22 @@ async function reportToMlflow(
   const runId = entry.info.run_id;
   // First: whatever MLflow has against the rest, nobody is to see the run going on for ever.
   await mlflow.setStatus(runId, MLFLOW_STATUSES[report.outcome], report.endedAt);
+  const parameters = [...flattenParameters(report.parameters)];
   const refusal = await mlflow.log(runId, {
     tags: await tagsOf(report, mlflow, entry),
-    params: missingParameters(report, entry),
+    params: missingParameters(parameters.slice(0, MAX_PARAMETERS), entry),
     metrics: missingMetrics(report, entry),
   });
+  const more = parameters.length - MAX_PARAMETERS;
+  const leftOut = more > 0 ? `${more} of ${parameters.length} parameters are only in ${YAML_FILE}.` : refusal;
   // Where those look who miss something.
-  if (refusal !== undefined) await mlflow.log(runId, { tags: { [REFUSED_TAG]: refusal } });
+  if (leftOut !== undefined) await mlflow.log(runId, { tags: { [REFUSED_TAG]: leftOut } });
   return mlflow.link(entry);
 }
 
 const REFUSED_TAG = 'mcli.refused';
+/** MLflow takes 100 in a request, and the report has to come to an end. */
+const MAX_PARAMETERS = 2_000;
 const MLFLOW_STATUSES = { completed: 'FINISHED', failed: 'FAILED', stopped: 'KILLED' } as const;
 
 async function tagsOf(report: RunReport, mlflow: Mlflow, entry: MlflowRun): Promise<Record<string, string>> {
@@ -175,9 +180,12 @@ const YAML_FILE = 'mcli/run.yaml';
 /** The tags of old servers are this long. */
 const YAML_PARTS = /[^]{1,5000}/g;
 
-function missingParameters({ parameters }: RunReport, { data }: MlflowRun): ReadonlyMap<string, string> {
+function missingParameters(
+  parameters: readonly (readonly [name: string, value: string])[],
+  { data }: MlflowRun,
+): ReadonlyMap<string, string> {
   const there = new Set(data.params?.map(({ key }) => key));
-  return new Map([...flattenParameters(parameters)].filter(([name]) => !there.has(plainKey(name))));
+  return new Map(parameters.filter(([name]) => !there.has(plainKey(name))));
 }
 
 /** What the run has logged itself, or was logged while it ran, is not repeated. */

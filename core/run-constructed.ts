@@ -3,17 +3,17 @@
  * again, and reads back as the same run.
  */
 import { TRACKERS } from './run-file-integrations.ts';
-import { toJson } from './run-file-fields.ts';
+import { readParameters } from './run-parameters.ts';
 import type { Integration, JsonValue, ResourceRequest, RunSpec } from './run-spec.ts';
-import { readYaml } from './run-yaml.ts';
 import { jsonYaml } from './run-yaml-text.ts';
 
 type JsonObject = { readonly [key: string]: JsonValue };
 
 /** Ends with a newline. */
 export function renderConstructed(spec: RunSpec, resources: ResourceRequest): string {
-  const json = constructedAsJson(spec, resources);
-  return Object.entries(json)
+  // Their text stands for them.
+  const parameters = null;
+  return Object.entries(fieldsOf(spec, resources, parameters))
     .map(([key, value]) => {
       if (key === 'parameters') return `parameters:${indented(spec.parametersYaml)}`;
       return jsonYaml({ [snakeCase(key)]: OWN_KEYS.includes(key) ? value : withSnakeKeys(value) });
@@ -23,6 +23,10 @@ export function renderConstructed(spec: RunSpec, resources: ResourceRequest): st
 
 /** The same for programs, with camelCase keys; the user's own keys stay as they are. */
 export function constructedAsJson(spec: RunSpec, resources: ResourceRequest): JsonObject {
+  return fieldsOf(spec, resources, readParameters(spec.parametersYaml) ?? null);
+}
+
+function fieldsOf(spec: RunSpec, resources: ResourceRequest, parameters: JsonValue): JsonObject {
   const { maxDurationHours, gracePeriodSeconds, ...scheduling } = spec.scheduling;
   return {
     name: spec.name,
@@ -40,7 +44,7 @@ export function constructedAsJson(spec: RunSpec, resources: ResourceRequest): Js
       nodes: resources.nodes,
       ...(resources.nodeNames.length === 0 ? {} : { nodeNames: resources.nodeNames }),
     },
-    parameters: parametersAsJson(spec.parametersYaml),
+    parameters,
     integrations: spec.integrations.map(integrationAsJson),
     envVariables: spec.envVariables,
     metadata: spec.metadata,
@@ -50,11 +54,6 @@ export function constructedAsJson(spec: RunSpec, resources: ResourceRequest): Js
 
 /** Mappings whose keys are the user's. */
 const OWN_KEYS: readonly string[] = ['envVariables', 'metadata'];
-
-function parametersAsJson(parametersYaml: string): JsonValue {
-  const { root } = readYaml(parametersYaml);
-  return root === undefined ? {} : toJson(root);
-}
 
 function integrationAsJson(integration: Integration): JsonObject {
   if (!('environment' in integration)) {

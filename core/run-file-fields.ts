@@ -258,8 +258,8 @@ export function shown(node: ContentNode): string {
   return shorten(node.text);
 }
 
-/** More than a file of the permitted size holds without multiplying itself through aliases. */
-const MAX_JSON_NODES = 100_000;
+/** More than a file of the permitted size holds, byte for byte, without multiplying itself through aliases. */
+const MAX_JSON_NODES = 512 * 1024;
 
 /**
  * A value as JSON, as Python's `json` would write it: keys become text; dates and what JSON has no number for, too.

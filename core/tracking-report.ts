@@ -2,9 +2,7 @@
 import type { Metric, RunProgress } from './progress.ts';
 import type { RankReport } from './rank-report.ts';
 import { progressOf } from './rank-report.ts';
-import { toJson } from './run-file-fields.ts';
 import type { JsonValue } from './run-spec.ts';
-import { readYaml } from './run-yaml.ts';
 import type { RankUsage, UsageSample } from './usage.ts';
 
 export interface RunReport {
@@ -42,12 +40,6 @@ export function flattenParameters(parameters: JsonValue): ReadonlyMap<string, st
 
 function isMapping(value: JsonValue): value is { readonly [key: string]: JsonValue } {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/** @param parametersYaml as a run's specification has it */
-export function readParameters(parametersYaml: string): JsonValue {
-  const { root } = readYaml(parametersYaml);
-  return root === undefined ? {} : toJson(root);
 }
 
 /** What the run has said of itself last, and what its ranks have used. */

@@ -174,6 +174,21 @@ with mlflow.start_run():
     expect(asMap(entry?.data.metrics)).toMatchObject({ 'x/_/y': 2, _: expect.any(Number) });
   });
 
+  it('is told of the end also where the parameters are too many, or endless', async () => {
+    const rank = tracked();
+    const many = Array.from({ length: 2_050 }, (_, index) => `p${index}: 1\n`).join('');
+    const details = endedRun({ ...rank, spec: { ...rank.spec, parametersYaml: many } });
+    await report(details);
+    await report(details);
+    const [entry] = await entriesOf(rank);
+    expect(entry?.data.params).toHaveLength(2_000);
+    expect(asMap(entry?.data.tags)['mcli.refused']).toBe('50 of 2050 parameters are only in mcli/run.yaml.');
+
+    const endless = tracked();
+    await report(endedRun({ ...endless, spec: { ...endless.spec, parametersYaml: 'a: &a [*a]\n' } }));
+    expect((await entriesOf(endless)).map(({ info }) => info['status'])).toEqual(['FAILED']);
+  });
+
   it('gets everything but what it refuses, and says in the entry what that was', async () => {
     const rank = tracked();
     const tracking = await open(rank);

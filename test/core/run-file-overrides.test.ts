@@ -215,6 +215,18 @@ integrations:
     expect(json['metadata']).toEqual({ camelKey: { snake_key: [1, '2'] } });
   });
 
+  test('has all that a file can hold in its parameters', () => {
+    const { spec } = read(`${HEAD}parameters: {ids: [${'1,'.repeat(250_000)}]}\n`, {});
+    const { parameters } = constructedAsJson(spec, GANG) as { parameters: { ids: number[] } };
+    expect(parameters.ids).toHaveLength(250_000);
+  });
+
+  test('of a run whose parameters have no end in JSON has them in YAML only', () => {
+    const { spec } = read(`${HEAD}parameters: {a: &a [1, *a]}\n`, {});
+    expect(read(renderConstructed(spec, GANG), {}).spec.parametersYaml).toBe(spec.parametersYaml);
+    expect(constructedAsJson(spec, GANG)['parameters']).toBeNull();
+  });
+
   test('of a run without GPUs says none and 0', () => {
     const cpu = { cluster: 'c', gpuType: null, gpus: 0, nodes: 1, gpusPerNode: 0, nodeNames: [] };
     expect(renderConstructed(read(HEAD, {}).spec, cpu)).toBe(`name: a

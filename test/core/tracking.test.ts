@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Integration } from '../../core/run-spec.ts';
-import { flattenParameters, lastMetrics, readParameters } from '../../core/tracking-report.ts';
+import { readParameters } from '../../core/run-parameters.ts';
+import { flattenParameters, lastMetrics } from '../../core/tracking-report.ts';
 import {
   cometKey,
   entryLink,
@@ -86,14 +87,14 @@ describe('a report', () => {
     const parameters = readParameters(
       'lr: 1.0e-4\nmodel: {layers: [1, {a: b}], empty: {}, none: }\nname: x\n',
     );
-    expect(Object.fromEntries(flattenParameters(parameters))).toEqual({
+    expect(Object.fromEntries(flattenParameters(parameters ?? null))).toEqual({
       lr: '0.0001',
       'model.layers': '[1,{"a":"b"}]',
       'model.empty': '{}',
       'model.none': 'null',
       name: 'x',
     });
-    expect(flattenParameters(readParameters('{}\n')).size).toBe(0);
+    expect(flattenParameters(readParameters('{}\n') ?? null).size).toBe(0);
   });
 
   it('has the last metrics of the rank that counts steps, each where it was reported', () => {
