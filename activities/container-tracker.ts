@@ -81,12 +81,12 @@ export function createContainerTracker({
 }
 
 function filesOf(report: RunReport, trackers: readonly Tracker[]): ContainerFile[] {
-  const { outcome, exitCode, parameters, metrics, facts, links, submittedYaml } = report;
+  const { outcome, exitCode, parameters, metrics, facts, submittedYaml } = report;
   const content = JSON.stringify({
     trackers,
     parameters,
     metrics,
-    facts: { ...facts, ...links },
+    facts,
     submittedYaml,
     // How their lists tell success from failure.
     exitCode: outcome === 'completed' ? 0 : exitCode || 1,

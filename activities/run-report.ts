@@ -4,7 +4,7 @@ import { WorkflowNotFoundError } from '@temporalio/client';
 import { RunHistory } from '../client/run-history.ts';
 import type { RunDetails } from '../client/run-history.ts';
 import { readParameters } from '../core/run-parameters.ts';
-import { lastMetrics } from '../core/tracking-report.ts';
+import { lastMetrics, ownFacts } from '../core/tracking-report.ts';
 import type { RunReport } from '../core/tracking-report.ts';
 import { progressOf } from '../core/rank-report.ts';
 import type { RunEnd } from '../core/tracking.ts';
@@ -50,15 +50,17 @@ export function reportOf(details: RunDetails, end: RunEnd | undefined, now: numb
       gpu_type: resources?.gpuType ?? '',
       image: input.spec.image,
       priority: details.scheduling.priority,
+      parent: input.spec.parentName ?? '',
       resumptions: String(details.resumption),
       created: details.createdAt.toISOString(),
       started: startedAt?.toISOString() ?? '',
       ended: new Date(endedAt).toISOString(),
       duration_seconds: startedAt ? String((endedAt - startedAt.getTime()) / 1_000) : '',
+      ...ownFacts('link', progressOf(reports)?.links ?? {}),
+      ...ownFacts('metadata', input.spec.metadata),
     },
     parameters: readParameters(input.spec.parametersYaml) ?? {},
     metrics: lastMetrics(reports),
-    links: progressOf(reports)?.links ?? {},
     submittedYaml: input.submittedYaml,
   };
 }

@@ -152,11 +152,11 @@ const MAX_PARAMETERS = 2_000;
 const MLFLOW_STATUSES = { completed: 'FINISHED', failed: 'FAILED', stopped: 'KILLED' } as const;
 
 async function tagsOf(report: RunReport, mlflow: Mlflow, entry: MlflowRun): Promise<Record<string, string>> {
-  const facts = Object.entries({ ...report.facts, ...report.links }).filter(([, value]) => value !== '');
+  const facts = Object.entries(report.facts).filter(([, value]) => value !== '');
   return {
-    [RUN_TAG]: report.run,
     ...Object.fromEntries(facts.map(([name, value]) => [plainKey(`mcli.${name}`), value])),
     ...(await submittedYaml(report, mlflow, entry)),
+    [RUN_TAG]: report.run,
   };
 }
 

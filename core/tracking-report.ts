@@ -13,18 +13,33 @@ export interface RunReport {
   /** Epoch milliseconds; the start is absent of a run that never ran. */
   readonly startedAt?: number;
   readonly endedAt: number;
-  /** Status, reason, user, cluster, GPUs, times and so on, by names like `gpu_type`. */
+  /** Status, reason, user, cluster, GPUs, times and so on, by names like `gpu_type`, `link.docs` and `metadata.team`. */
   readonly facts: Readonly<Record<string, string>>;
   /** As in the run file. */
   readonly parameters: JsonValue;
   /** The last value of each. */
   readonly metrics: readonly Metric[];
-  readonly links: Readonly<Record<string, string>>;
   readonly submittedYaml: string;
 }
 
 /** What is measured by the clock, and not by the steps of a run. */
 export type Sampled = Omit<Metric, 'step'>;
+
+/** What a run says of itself under names of its own, which are kept apart from ours. */
+export function ownFacts(
+  kind: 'link' | 'metadata',
+  values: Readonly<Record<string, JsonValue>>,
+): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [
+      `${kind}.${name}`,
+      textOf(value).slice(0, MAX_FACT_LENGTH),
+    ]),
+  );
+}
+
+/** Old MLflow servers take no longer ones. */
+const MAX_FACT_LENGTH = 5_000;
 
 /** Parameters as names and texts: `optimizer.lr`, with lists as JSON. */
 export function flattenParameters(parameters: JsonValue): ReadonlyMap<string, string> {
@@ -32,10 +47,14 @@ export function flattenParameters(parameters: JsonValue): ReadonlyMap<string, st
   const add = (value: JsonValue, path: string): void => {
     if (isMapping(value) && Object.keys(value).length > 0) {
       for (const [key, each] of Object.entries(value)) add(each, path === '' ? key : `${path}.${key}`);
-    } else if (path !== '') flat.set(path, typeof value === 'string' ? value : JSON.stringify(value));
+    } else if (path !== '') flat.set(path, textOf(value));
   };
   add(parameters, '');
   return flat;
+}
+
+function textOf(value: JsonValue): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 function isMapping(value: JsonValue): value is { readonly [key: string]: JsonValue } {

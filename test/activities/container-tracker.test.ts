@@ -97,6 +97,7 @@ experiment.end()
 END
 exit 3`,
     {
+      metadata: { team: 'vision' },
       integrations: [
         { type: 'wandb', environment: { WANDB_PROJECT: 'llama', WANDB_ENTITY: 'team' } },
         { type: 'comet_ml', environment: { COMET_PROJECT_NAME: 'llama' } },
@@ -126,7 +127,7 @@ exit 3`,
     config: { parameters: { lr: 0.0001, model: { layers: 2 } } },
     summary: {
       loss: 0.5,
-      mcli: { status: 'FAILED', reason: 'NonZeroExit', gpus: '16', message: 'It failed.' },
+      mcli: { status: 'FAILED', gpus: '16', message: 'It failed.', 'link.status': 'https://s.example' },
     },
     exit: { exit_code: 3 },
   });
@@ -138,6 +139,8 @@ exit 3`,
   ).flat();
   expect(messages).toContainEqual(expect.objectContaining({ key: 'Name', value: rank.run }));
   expect(messages).toContainEqual(expect.objectContaining({ key: 'mcli.status', value: 'FAILED' }));
+  const team = { key: 'mcli.metadata.team', value: 'vision' };
+  expect(messages).toContainEqual(expect.objectContaining(team));
   const metrics = messages.flatMap(({ metric }) => (metric ? [[metric.metricName, metric.step]] : []));
   expect(metrics).toEqual(
     expect.arrayContaining([

@@ -51,6 +51,8 @@ function tracked(uri = mlflow.url): RankExecution {
   return aRank('python train.py', {
     integrations: [{ type: 'mlflow', environment }],
     parametersYaml: 'lr: 1.0e-4\nmodel: {name: llama, layers: [1, 2]}\n',
+    metadata: { team: 'vision', 'a b': { ids: [1] } },
+    parentName: 'sweep-abc123',
   });
 }
 
@@ -146,7 +148,13 @@ with mlflow.start_run():
     expect(entry?.data.metrics).toContainEqual({ key: 'acc_1', value: 'NaN', step: 20, timestamp: ENDED });
     expect(asMap(entry?.data.tags)).toMatchObject({
       'mlflow.user': 'tester',
+      'mcli.run': rank.run,
       'mcli.status': 'FAILED',
+      'mcli.parent': 'sweep-abc123',
+      'mcli.link.run': 'https://r.example',
+      'mcli.link.status': 'https://s.example',
+      'mcli.metadata.team': 'vision',
+      'mcli.metadata.a b': '{"ids":[1]}',
       'mcli.reason': 'NonZeroExit',
       'mcli.message': 'The command ended with exit code 3.',
       'mcli.gpus': '16',

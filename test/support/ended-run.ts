@@ -33,7 +33,8 @@ export function endedRun(rank: RankExecution, trackers?: RunDetails['trackers'])
           step: 20,
           stepAt: ENDED - 0.25,
           metrics: { loss: 0.5, 'acc@1': null, eval: 0.9 },
-          links: {},
+          // The names of mcli's own facts are free.
+          links: { run: 'https://r.example', status: 'https://s.example' },
           // As agents of before have it, without the others.
           measured: { eval: { step: 10, at: STARTED } },
         },
