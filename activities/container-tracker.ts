@@ -19,6 +19,7 @@ import type { ContainerFile, Docker } from './docker.ts';
 import { foreignWords } from './foreign-words.ts';
 import { reportOf } from './run-report.ts';
 import {
+  NO_PYTHON,
   REPORT_PATH,
   TRACKER_ANSWERS_PATH,
   TRACKER_OUTPUTS,
@@ -55,29 +56,34 @@ export function createContainerTracker({
         }
         await docker.putFiles(name, filesOf(reportOf(details, input.end, Date.now()), trackers));
         await docker.start(name);
-        const isInTime = await endsInTime(name, signal);
+        const exitCode = await exitCodeInTime(name, signal);
         const answers = await docker.readFile(name, TRACKER_ANSWERS_PATH);
-        const silence = isInTime
-          ? 'The image has no Python.'
-          : `Its library was not done within ${limitMs / 1_000} s.`;
+        const silence =
+          exitCode === undefined
+            ? `Its library was not done within ${limitMs / 1_000} s.`
+            : silenceOf(exitCode);
         const secrets = await secretsOf(input);
         const mask = secrets && createSecretMask(secrets);
         return trackers.map((tracker) => readAnswer({ tracker, answers, silence, mask }));
       }),
   };
 
-  async function endsInTime(name: string, signal: AbortSignal): Promise<boolean> {
+  async function exitCodeInTime(name: string, signal: AbortSignal): Promise<number | undefined> {
     const limit = AbortSignal.timeout(limitMs);
     try {
-      await awaitExit(docker, name, AbortSignal.any([limit, signal]));
-      return true;
+      return (await awaitExit(docker, name, AbortSignal.any([limit, signal])))?.exitCode;
     } catch (error) {
       if (!limit.aborted) throw error;
       await docker.kill(name, 'SIGKILL');
       await awaitExit(docker, name, signal);
-      return false;
+      return undefined;
     }
   }
+}
+
+function silenceOf(exitCode: number): string {
+  if (exitCode === NO_PYTHON) return 'The image has no Python.';
+  return `Its library ended with exit code ${exitCode} and without a word.`;
 }
 
 function filesOf(report: RunReport, trackers: readonly Tracker[]): ContainerFile[] {

@@ -16,11 +16,15 @@ export const TRACKER_OUTPUTS: readonly ContainerFile[] = [TRACKER_ANSWERS_PATH, 
   (path) => ({ path, content: '', mode: 0o666 }),
 );
 
+/** As a shell says that it finds no program. */
+export const NO_PYTHON = 127;
+
 /** Its output is for nobody: the log of the run is closed. */
 export const TRACKER_SCRIPT = `exec > ${TRACKER_LOG_PATH} 2>&1
 for python in python3 python; do
   if command -v "$python" > /dev/null; then exec "$python" ${TRACKER_PROGRAM_PATH}; fi
 done
+exit ${NO_PYTHON}
 `;
 
 export const TRACKER_PROGRAM = `
@@ -95,7 +99,8 @@ for tracker in report["trackers"]:
         answers[tracker] = {"url": {"wandb": report_to_wandb, "comet_ml": report_to_comet_ml}[tracker]()}
     except ImportError as error:
         answers[tracker] = {"problem": "The image has no Python package %s." % (error.name or tracker)}
-    except Exception as error:
+    # Also of one that wants to end the program.
+    except BaseException as error:
         words = str(error).strip().splitlines() or [""]
         # Far more than is shown: what is cut here of a secret is not found in it any more.
         answers[tracker] = {"problem": ("%s: %s" % (type(error).__name__, words[0]))[:20000]}

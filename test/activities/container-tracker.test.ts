@@ -159,6 +159,10 @@ it('says what is missing in the image, and gives up on a library that does not e
   await anAttempt().run(agent().execute, rank);
   expect(await tell(rank)).toEqual([{ tracker: 'wandb', problem: 'The image has no Python package wandb.' }]);
 
+  const bare = tracked('rm $(type -ap python3 python)', { integrations: [wandb] });
+  await anAttempt().run(agent().execute, bare);
+  expect(await tell(bare)).toEqual([{ tracker: 'wandb', problem: 'The image has no Python.' }]);
+
   const endless = tracked(
     'mkdir /lib-that-hangs; echo "import time; time.sleep(99)" > /lib-that-hangs/wandb.py',
     {
@@ -176,6 +180,22 @@ it('says what is missing in the image, and gives up on a library that does not e
 /** A program that puts a library of this name before the real one. */
 const library = (name: string, python: string): string =>
   `mkdir -p /libs; cat > /libs/${name}.py <<'END'\n${python}\nEND\n`;
+
+it('says how a library ended the program, by its own exit or at once', async () => {
+  const comet = library('comet_ml', 'raise SystemExit("no key")');
+  const rank = tracked(comet + library('wandb', 'import os\nos._exit(7)'), {
+    integrations: [
+      { type: 'comet_ml', environment: {} },
+      { type: 'wandb', environment: {} },
+    ],
+    envVariables: { PYTHONPATH: '/libs' },
+  });
+  await anAttempt().run(agent().execute, rank);
+  expect(await tell(rank)).toEqual([
+    { tracker: 'comet_ml', problem: 'SystemExit: no key' },
+    { tracker: 'wandb', problem: 'Its library ended with exit code 7 and without a word.' },
+  ]);
+});
 
 it('hears the libraries of an image whose user may write nowhere', async () => {
   const image = 'mcli-test/tracker-nobody:1';
