@@ -134,12 +134,12 @@ export function entryLink(tracker: Tracker, variables: Variables): string | unde
   }
 }
 
-/** A sentence when Weights & Biases or Comet will let nobody in. */
+/** A sentence when Weights & Biases or Comet may let nobody in: what the image itself has is not known here. */
 export function missingKey(tracker: Tracker, variables: Variables): string | undefined {
   const variable = API_KEYS[tracker];
   if (variable === undefined || variables[variable] || isOffline(tracker, variables)) return undefined;
   const secret = tracker === 'wandb' ? 'wandb' : 'env';
-  return `${TRACKER_NAMES[tracker]} finds no ${variable}: \`mcli create secret ${secret}\` gives it to all later runs.`;
+  return `Neither a secret nor the run file sets ${variable} for ${TRACKER_NAMES[tracker]}: unless the image does, \`mcli create secret ${secret}\` gives it to all later runs.`;
 }
 
 const API_KEYS: Partial<Record<Tracker, string>> = { wandb: 'WANDB_API_KEY', comet_ml: 'COMET_API_KEY' };

@@ -75,8 +75,10 @@ describe('links to entries', () => {
   });
 });
 
-it('a key that is missing is named with the command that brings it', () => {
-  expect(missingKey('wandb', {})).toContain('mcli create secret wandb');
+it('a key that nobody but the image can bring is named with the command that does', () => {
+  expect(missingKey('wandb', {})).toBe(
+    'Neither a secret nor the run file sets WANDB_API_KEY for Weights & Biases: unless the image does, `mcli create secret wandb` gives it to all later runs.',
+  );
   expect(missingKey('comet_ml', {})).toContain('COMET_API_KEY');
   expect(missingKey('wandb', { WANDB_MODE: 'offline' })).toBeUndefined();
   expect(missingKey('comet_ml', { COMET_API_KEY: 'k' })).toBeUndefined();
