@@ -7,6 +7,7 @@ import type { Connections, ServerAddresses } from '../client/connection.ts';
 import type { Logs } from '../client/logs.ts';
 import type { Runs } from '../client/runs.ts';
 import type { Secrets } from '../client/secrets.ts';
+import { printable } from './output/printable.ts';
 
 export interface Terminal {
   readonly stdin: Readable;
@@ -46,12 +47,12 @@ export class CliContext {
 
   /** Data, for people and scripts. */
   print(line: string): void {
-    this.terminal.stdout.write(`${line}\n`);
+    this.terminal.stdout.write(`${printable(line)}\n`);
   }
 
   /** Everything else. */
   say(line: string): void {
-    this.terminal.stderr.write(`${line}\n`);
+    this.terminal.stderr.write(`${printable(line)}\n`);
   }
 
   user(): string {
@@ -63,7 +64,7 @@ export class CliContext {
     if (!this.terminal.interactive) return false;
     const prompt = createInterface({ input: this.terminal.stdin, output: this.terminal.stderr });
     try {
-      const answer = await prompt.question(`${question} [y/N] `);
+      const answer = await prompt.question(`${printable(question)} [y/N] `);
       return /^y(es)?$/i.test(answer.trim());
     } finally {
       prompt.close();

@@ -31,8 +31,9 @@ export function renderDescription(
 ): string {
   const used = parts.reports.filter(hasUsage);
   const sections = [
-    section('Run Metadata', metadata(run, parts, now)),
+    section('Run Metadata', details(run, parts, now)),
     section('Run Lifecycle', lifecycle(run.lifecycle)),
+    ...metadataSection(run),
     ...(used.length > 0 ? [section('Resource Usage', usageTable(used, parts.live))] : []),
     ...(parts.yaml ? [section('Submitted YAML', run.input.submittedYaml.trimEnd())] : []),
   ];
@@ -43,7 +44,7 @@ function section(title: string, body: string): string {
   return `${title}\n${body}`;
 }
 
-function metadata(run: RunDetails, parts: DescriptionParts, now: number): string {
+function details(run: RunDetails, parts: DescriptionParts, now: number): string {
   const { waiting, reports } = parts;
   const { resources, input, scheduling } = run;
   const rows: (readonly [string, string])[] = [
@@ -74,8 +75,17 @@ function metadata(run: RunDetails, parts: DescriptionParts, now: number): string
   const hint = run.failure && failureClass(run.failure).hint;
   if (hint) rows.push(['Next Step', hint]);
   if (run.exitCode !== undefined) rows.push(['Exit Code', String(run.exitCode)]);
-  for (const [key, value] of Object.entries(input.spec.metadata)) rows.push([key, JSON.stringify(value)]);
   return alignColumns(rows.map(([name, value]) => [name.padEnd(PAGE_LABEL_WIDTH), value]));
+}
+
+/** The user's own, apart: a key may be called Status. */
+function metadataSection({ input }: RunDetails): string[] {
+  const entries = Object.entries(input.spec.metadata);
+  const columns: Column<(typeof entries)[number]>[] = [
+    { head: 'KEY', value: ([key]) => key },
+    { head: 'VALUE', value: ([, value]) => JSON.stringify(value) },
+  ];
+  return entries.length === 0 ? [] : [section('Metadata of the Run File', renderTable(columns, entries))];
 }
 
 function maxDuration(run: RunDetails): (readonly [string, string])[] {

@@ -73,7 +73,7 @@ export function renderRunsWide(
 /** Named after the last part of keys like `team/project`. */
 function metadataColumn(key: string): Column<RunSummary> {
   const head = key.slice(key.lastIndexOf('/') + 1).toUpperCase();
-  return { head, value: ({ metadata }) => metadata[key] ?? '-' };
+  return { head, value: ({ metadata }) => (Object.hasOwn(metadata, key) ? metadata[key] : undefined) ?? '-' };
 }
 
 /** The documented shape of `mcli get runs -o json`: ISO 8601 times in UTC, `null` where there is none. */

@@ -4,6 +4,7 @@
  */
 import { clearLine, cursorTo } from 'node:readline';
 import type { Writable } from 'node:stream';
+import { printableLine } from './printable.ts';
 
 export interface Spinner {
   text(line: string): void;
@@ -30,7 +31,7 @@ export function startSpinner(stream: Writable): Spinner {
   const timer = setInterval(draw, FRAME_MS);
   return {
     text: (text) => {
-      line = text;
+      line = printableLine(text);
       draw();
     },
     stop: () => {

@@ -1,4 +1,5 @@
 /** Tables as mcli prints them: no borders, upper-case heads, two spaces between columns. */
+import { printableLine } from './printable.ts';
 
 export interface Column<Row> {
   readonly head: string;
@@ -14,7 +15,8 @@ export function renderTable<Row>(columns: readonly Column<Row>[], rows: readonly
 }
 
 /** Columns as wide as their widest cell; nothing behind the last one. */
-export function alignColumns(lines: readonly (readonly string[])[]): string {
+export function alignColumns(cells: readonly (readonly string[])[]): string {
+  const lines = cells.map((line) => line.map(printableLine));
   const widths = (lines[0] ?? []).map((_, column) =>
     Math.max(...lines.map((line) => (line[column] ?? '').length)),
   );

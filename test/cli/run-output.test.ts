@@ -1,8 +1,10 @@
+import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import type { RunDetails, TrackerState } from '../../client/index.ts';
 import { descriptionAsJson, renderDescription } from '../../cli/output/describe.ts';
 import type { ListedRun } from '../../cli/output/runs.ts';
 import { renderRuns, runAsJson } from '../../cli/output/runs.ts';
+import { CliContext } from '../../cli/context.ts';
 import type { RunProgress } from '../../core/progress.ts';
 import type { RankReport } from '../../core/rank-report.ts';
 import type { Measured, RankUsage } from '../../core/usage.ts';
@@ -52,6 +54,14 @@ describe('a list of runs', () => {
 
   it('has a column for each key of the metadata that is asked for', () => {
     expect(lastCells([run], ['team/project', 'x'])).toEqual(['STATUS|PROJECT|X', 'Running|vision|-']);
+    expect(lastCells([run], ['constructor'])[1]).toBe('Running|-');
+  });
+
+  it('shows control characters of others instead of having the terminal obey them', () => {
+    const metadata = { note: 'a\u001b[2J\u009b1m\nb\u202ec' };
+    expect(lastCells([{ ...run, metadata }], ['note'])[1]).toBe(
+      String.raw`Running|a\u001b[2J\u009b1m\nb\u202ec`,
+    );
   });
 
   it('gives scripts numbers', () => {
@@ -120,6 +130,21 @@ RANK  NODE    CPU                        MEMORY                                 
 1     node-1  150% (mean 75%, max 300%)  2.0 GB (mean 1.0 GB, max 4.0 GB) of 8.0 GB  -                         -`);
   });
 
+  it('has the metadata of the file apart, whatever its keys are', () => {
+    const metadata = { Status: 'Completed', 'a\nb': { c: ['\u007f'] } };
+    const more = { ...run, input: { ...run.input, spec: { ...spec, metadata } } };
+    const text = renderDescription(more, PARTS, NOW);
+    expect(text).toMatch(/\nStatus +Running\n/);
+    expect(text).toContain(
+      String.raw`
+
+Metadata of the Run File
+KEY     VALUE
+Status  "Completed"
+a\nb    {"c":["\u007f"]}`,
+    );
+  });
+
   it('says what is wrong with what the run reports', () => {
     const problem = '"lr" in "metrics" is not a number.';
     const parts = { ...PARTS, reports: [{ rank: 0, node: 'n', progress: { ...PROGRESS, problem } }] };
@@ -185,4 +210,13 @@ RANK  NODE    CPU                        MEMORY                                 
       { tracker: 'mlflow', told: false, nextTryAt: '2026-01-31T12:30:00.000Z' },
     ]);
   });
+});
+
+it('what is printed or said lets nobody command the terminal', () => {
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+  const context = new CliContext({ stdin: new PassThrough(), stdout, stderr, interactive: false }, {});
+  context.print('name: x\n\ttab \u001b]0;title\u0007');
+  context.say('✗ It failed: \u001b[31mred');
+  expect(String(stdout.read())).toBe('name: x\n\ttab \\u001b]0;title\\u0007\n');
+  expect(String(stderr.read())).toBe('✗ It failed: \\u001b[31mred\n');
 });
