@@ -25,10 +25,11 @@ export async function run(context: CliContext, flags: RunFlags): Promise<number>
     context.say(`! ${line ? `${name}:${line}: ` : ''}${message}`);
   }
   if (!read.ok) throw new CliError(read.problems.map((problem) => located(name, problem)));
-  if (flags.dryRun) return await dryRun(context, read.spec, flags.output ?? 'yaml');
+  const { submittedYaml } = read;
+  const spec = { ...submittedInside(context.env), ...read.spec };
+  if (flags.dryRun) return await dryRun(context, spec, flags.output ?? 'yaml');
 
   const { runs } = await context.mcli();
-  const { spec, submittedYaml } = read;
   const { run: runName, construction } = await runs.submit({ spec, submittedYaml, user: context.user() });
   if (!construction.accepted) throw new CliError(construction.problems);
   for (const warning of construction.warnings) context.say(`! ${warning}`);
@@ -40,6 +41,11 @@ export async function run(context: CliContext, flags: RunFlags): Promise<number>
   }
   const { followRun } = await import('../follow.ts');
   return await followRun(context, runName);
+}
+
+/** What a run submits is its child, unless the file says otherwise. */
+function submittedInside({ MOSAICML_PLATFORM, RUN_NAME }: NodeJS.ProcessEnv): Pick<RunSpec, 'parentName'> {
+  return MOSAICML_PLATFORM?.toLowerCase() === 'true' && RUN_NAME ? { parentName: RUN_NAME } : {};
 }
 
 async function readSource(

@@ -59,6 +59,7 @@ function details(run: RunDetails, parts: DescriptionParts, now: number): string 
     ['Max Retries', String(scheduling.maxRetries)],
     ...maxDuration(run),
     ['User', input.user],
+    ...(input.spec.parentName === undefined ? [] : [['Parent Run', input.spec.parentName] as const]),
     ['Nodes', run.nodes.join(', ') || '-'],
     ['Status', statusWithReason(run)],
   ];
@@ -146,6 +147,7 @@ export function descriptionAsJson(run: RunDetails, parts: DescriptionParts): Rec
     resumption: run.resumption,
     cluster: resources?.cluster ?? null,
     image: input.spec.image,
+    parentName: input.spec.parentName ?? null,
     gpuType: resources?.gpuType ?? null,
     gpus: resources?.gpus ?? null,
     nodes: run.nodes,

@@ -145,6 +145,14 @@ a\nb    {"c":["\u007f"]}`,
     );
   });
 
+  it('names the run that submitted it', () => {
+    const child = { ...run, input: { ...run.input, spec: { ...spec, parentName: 'sweep-abc123' } } };
+    expect(renderDescription(child, PARTS, NOW)).toMatch(/\nParent Run +sweep-abc123\n/);
+    expect(descriptionAsJson(child, PARTS)).toMatchObject({ parentName: 'sweep-abc123' });
+    expect(renderDescription(run, PARTS, NOW)).not.toContain('Parent Run');
+    expect(descriptionAsJson(run, PARTS)).toMatchObject({ parentName: null });
+  });
+
   it('says what is wrong with what the run reports', () => {
     const problem = '"lr" in "metrics" is not a number.';
     const parts = { ...PARTS, reports: [{ rank: 0, node: 'n', progress: { ...PROGRESS, problem } }] };

@@ -249,6 +249,19 @@ describe('submitting', () => {
     expect((await home.mcli('get', 'runs', '-o', 'name')).stdout).toBe(before);
   });
 
+  it('makes what is submitted inside of a run its child, unless the file says otherwise', async () => {
+    const inside = { MOSAICML_PLATFORM: 'true', RUN_NAME: 'sweep-abc123' };
+    const parentOf = async (env: NodeJS.ProcessEnv, file: string): Promise<unknown> => {
+      const { stdout } = await home.mcliWith(env, 'run', '-f', file, '--dry-run', '-o', 'json');
+      return (JSON.parse(stdout) as { parentName?: string }).parentName;
+    };
+    const file = 'examples/hello-world.yaml';
+    expect(await parentOf(inside, file)).toBe('sweep-abc123');
+    expect(await parentOf({ ...inside, MOSAICML_PLATFORM: 'False' }, file)).toBeUndefined();
+    const own = await home.file('child.yaml', `${cpuRun('true')}parent_name: other\n`);
+    expect(await parentOf(inside, own)).toBe('other');
+  });
+
   it('reports all problems of a file at once, with their places', async () => {
     const file = await home.file('bad.yaml', 'name: x\nimage: ba sh\ncompute:\n  gpus: -1\ncommand: true\n');
     const { code, stderr } = await home.mcli('run', '-f', file);
