@@ -8,7 +8,7 @@ import { displayExpectedEnd, earliestEnd, progressAsJson, progressRows } from '.
 import { statusWithReason } from './runs.ts';
 import { alignColumns, renderTable } from './table.ts';
 import type { Column } from './table.ts';
-import { displayDuration, displayTime } from './time.ts';
+import { displayDuration, displayTime, iso } from './time.ts';
 import { trackerAsJson, trackerRows } from './trackers.ts';
 import { hasUsage, usageAsJson, usageTable } from './usage.ts';
 import { displayBand } from './util.ts';
@@ -177,7 +177,8 @@ export function descriptionAsJson(run: RunDetails, parts: DescriptionParts): Rec
       startedAt: step.startedAt.toISOString(),
       endedAt: step.endedAt?.toISOString() ?? null,
     })),
-    progress: progressAsJson(progressOf(reports), endOf(run, parts)),
+    expectedEnd: iso(endOf(run, parts) ?? null),
+    progress: progressAsJson(progressOf(reports), parts.live),
     usage: reports.filter(hasUsage).map(usageAsJson),
     trackers: parts.trackers.map(trackerAsJson),
     metadata: input.spec.metadata,

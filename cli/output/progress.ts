@@ -48,11 +48,11 @@ export function earliestEnd(
 
 /**
  * The documented shape.
- * @param end when it will be over, epoch milliseconds
+ * @param live whether the command runs: else it has no end to come
  */
 export function progressAsJson(
   progress: RunProgress | undefined,
-  end: number | undefined,
+  live: boolean,
 ): Record<string, unknown> | null {
   if (!progress) return null;
   const { step, total, metrics, links, problem } = progress;
@@ -63,6 +63,6 @@ export function progressAsJson(
     metrics,
     links,
     problem: problem ?? null,
-    expectedEnd: iso(end ?? null),
+    expectedEnd: iso((live && expectedEnd(progress)) || null),
   };
 }

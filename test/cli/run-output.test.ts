@@ -168,6 +168,7 @@ a\nb    {"c":["\u007f"]}`,
     expect(text).not.toContain('Expected End');
     expect(text).toContain('mean 75%, max 300%  mean 1.0 GB, max 4.0 GB of 8.0 GB');
     expect(descriptionAsJson(ended, { ...parts, reports })).toMatchObject({
+      expectedEnd: null,
       progress: { step: 300, expectedEnd: null },
     });
   });
@@ -176,6 +177,7 @@ a\nb    {"c":["\u007f"]}`,
     const limited = { ...run, scheduling: { ...run.scheduling, maxDurationHours: 1 } };
     const parts = { ...PARTS, reports, live: true };
     expect(descriptionAsJson(run, parts)).toMatchObject({
+      expectedEnd: END,
       progress: { step: 300, expectedEnd: END },
       usage: [
         {
@@ -190,7 +192,9 @@ a\nb    {"c":["\u007f"]}`,
       ],
     });
     expect(descriptionAsJson(limited, parts)).toMatchObject({
-      progress: { expectedEnd: '2026-01-31T13:00:00.000Z' },
+      expectedEnd: '2026-01-31T13:00:00.000Z',
+      // As in the list of runs.
+      progress: { expectedEnd: END },
     });
   });
 
