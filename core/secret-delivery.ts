@@ -71,7 +71,7 @@ export function describeSecret({
 export function secretTexts({ content }: Secret): string[] {
   switch (content.type) {
     case 'environment':
-      return [content.value];
+      return isTrackerAddress(content) ? [] : [content.value];
     case 'mounted':
     case 'gcp':
       return fileTexts(content.fileBase64);
@@ -92,6 +92,15 @@ export function secretTexts({ content }: Secret): string[] {
       return [content.apiKey];
   }
 }
+
+/** What mcli itself prints in the log, as part of a link: it is no secret, unless it holds more than an address. */
+function isTrackerAddress({ key, value }: { readonly key: string; readonly value: string }): boolean {
+  if (!TRACKER_ADDRESSES.includes(key)) return false;
+  if (value === 'databricks') return true;
+  return /^https?:\/\/[^@?#]+$/.test(value);
+}
+
+const TRACKER_ADDRESSES = ['MLFLOW_TRACKING_URI', 'WANDB_BASE_URL', 'COMET_URL_OVERRIDE'];
 
 /** All bytes of a value, for the limit. */
 export function secretBytes(content: SecretContent): number {

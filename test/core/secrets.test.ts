@@ -147,6 +147,25 @@ describe('of two values for one variable', () => {
 describe('what has to be masked', () => {
   it.each<[string, SecretContent, readonly string[]]>([
     ['a variable', { type: 'environment', key: 'K', value: 'value' }, ['value']],
+    ...['https://mlflow.example:5000/ml', 'databricks'].map(
+      (value): [string, SecretContent, readonly string[]] => [
+        `no address of a tracker: ${value}`,
+        { type: 'environment', key: 'MLFLOW_TRACKING_URI', value },
+        [],
+      ],
+    ),
+    ...['https://me:pw@m.example', 'https://m.example/?token=x', 'postgresql://db/m'].map(
+      (value): [string, SecretContent, readonly string[]] => [
+        `an address with more in it: ${value}`,
+        { type: 'environment', key: 'MLFLOW_TRACKING_URI', value },
+        [value],
+      ],
+    ),
+    [
+      'an address under any other name, which may be one that lets in',
+      { type: 'environment', key: 'HOOK', value: 'https://hooks.example/T0/B0/x' },
+      ['https://hooks.example/T0/B0/x'],
+    ],
     [
       'a password, not the user name',
       { type: 'docker_registry', server: 'r', username: 'user', password: 'pass' },
