@@ -100,7 +100,8 @@ class Sender implements RankFeed {
       if (signal.aborted) lastTries -= 1;
       try {
         const isTaken = this.#waiting.length === 0 || (await this.#sendWaiting());
-        this.#isOver = isTaken && signal.aborted;
+        // More may have come meanwhile.
+        this.#isOver = signal.aborted && this.#waiting.length === 0;
         // Who refuses one thing may refuse everything, and is not asked too often.
         waitMs = isTaken ? this.#intervalMs : retryMs;
       } catch (error) {

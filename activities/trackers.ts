@@ -203,7 +203,7 @@ function sayAtStart(error: unknown): string {
       : `The trackers were not reached within ${OPEN_MS / 1_000} s.`;
   return error instanceof NoMlflowServer
     ? said
-    : `${said} The run goes on; ${TRACKER_NAMES.mlflow} is told of it at its end.`;
+    : `${said} The run goes on; ${TRACKER_NAMES.mlflow} is told of it later.`;
 }
 
 /** Temporal repeats it, ever more slowly; the message is what people see of the delay. */

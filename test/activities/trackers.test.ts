@@ -6,6 +6,7 @@ import { buffer } from 'node:stream/consumers';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { RankExecution } from '../../activities/contract.ts';
 import { createMetricFeed } from '../../activities/metric-feed.ts';
+import type { RankFeed } from '../../activities/metric-feed.ts';
 import { createMlflow } from '../../activities/mlflow.ts';
 import { mlflowServer } from '../../activities/mlflow-server.ts';
 import { createTrackerVariables } from '../../activities/tracker-variables.ts';
@@ -268,6 +269,24 @@ with mlflow.start_run():
     await eventually(points, ({ length }) => length === 2);
     await report(endedRun(rank, tracking));
     expect((await points()).map(({ step }) => step)).toEqual([10, 20]);
+  });
+
+  it('shows also the metrics that come while others are sent, and the run ends', async () => {
+    let feed: RankFeed | undefined;
+    const lateUri = await spoiled('log-batch', (answer) => {
+      feed?.add([{ ...LOSS, step: 2 }]);
+      feed?.end();
+      feed = undefined;
+      answer.writeHead(200).end('{}');
+    });
+    const rank = tracked(lateUri);
+    const tracking = await open(rank);
+    feed = createMetricFeed({ variablesOf, intervalMs: 50 }).begin({ ...rank, tracking });
+    feed?.add([LOSS]);
+    await eventually(
+      () => pointsOf(rank, 'loss'),
+      ({ length }) => length === 2,
+    );
   });
 
   it('shows metrics of a run that began while it was away, in the entry that the program has made', async () => {
