@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { SecretBuckets } from '../client/secret-buckets.ts';
 import { SecretStoreSilent } from '../client/errors.ts';
 import type { SealedSecret, Secret, StoredSecret } from '../core/secret.ts';
+import { secretFault } from '../core/secret-fault.ts';
 import { unseal } from '../core/secret-seal.ts';
 import type { NodeIdentities, ReadIdentities } from './node-identities.ts';
 
@@ -95,17 +96,19 @@ export function canOpen({ recipients }: StoredSecret, own: NodeIdentities): bool
  */
 export async function openSecret(stored: StoredSecret, own: NodeIdentities): Promise<SealedSecret> {
   const { user, name, sealed } = stored;
-  let secret: SealedSecret;
+  let secret: SealedSecret | null;
   try {
-    secret = JSON.parse(await unseal(sealed, own.identities)) as SealedSecret;
+    secret = JSON.parse(await unseal(sealed, own.identities)) as SealedSecret | null;
   } catch {
     // Without the cause: an error of the JSON parser quotes the text.
     throw new UnreadableSecret(`Secret ${name} is damaged: delete it and create it again.`);
   }
-  if (secret.user !== user || secret.name !== name) {
+  if (secret?.user !== user || secret.name !== name) {
     throw new UnreadableSecret(`Secret ${name} was sealed for another user or under another name.`);
   }
-  return secret;
+  const fault = secretFault(name, secret.content);
+  if (fault === undefined) return secret;
+  throw new UnreadableSecret(`Secret ${name} cannot be used: ${fault}. Delete it and create it again.`);
 }
 
 function unreadable(

@@ -70,6 +70,19 @@ export class SecretExists extends Error {
   }
 }
 
+/** No container could be made with it. */
+export class SecretInvalid extends Error {
+  readonly why: string;
+  readonly fix =
+    'Give another; what is too long for a variable can be a file: mcli create secret mounted FILE';
+
+  constructor(name: string, fault: string) {
+    super(`Secret ${name} cannot be used`);
+    this.name = 'SecretInvalid';
+    this.why = fault;
+  }
+}
+
 /** Two secrets that a run could not get both. */
 export class SecretClash extends Error {
   readonly why: string;

@@ -10,6 +10,7 @@ export {
   RunSilent,
   SecretClash,
   SecretExists,
+  SecretInvalid,
   SecretLimit,
   SecretNotFound,
   SecretStoreSilent,

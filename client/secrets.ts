@@ -1,10 +1,19 @@
 /** Secrets, as clients see them: sealed here with the public keys of the nodes, listed and deleted, never read back. */
-import { foldersOverlap, MAX_SECRET_BYTES, summaryOf } from '../core/secret.ts';
+import { foldersOverlap } from '../core/mount-path.ts';
+import { MAX_SECRET_BYTES, summaryOf } from '../core/secret.ts';
 import type { SealedSecret, SecretSummary, StoredSecret } from '../core/secret.ts';
 import { describeSecret, secretBytes } from '../core/secret-delivery.ts';
+import { secretFault } from '../core/secret-fault.ts';
 import { sameRecipients, seal } from '../core/secret-seal.ts';
 import type { Connections } from './connection.ts';
-import { NoNodeKeys, SecretClash, SecretExists, SecretLimit, SecretNotFound } from './errors.ts';
+import {
+  NoNodeKeys,
+  SecretClash,
+  SecretExists,
+  SecretInvalid,
+  SecretLimit,
+  SecretNotFound,
+} from './errors.ts';
 import { SecretBuckets } from './secret-buckets.ts';
 
 export class Secrets {
@@ -15,10 +24,12 @@ export class Secrets {
   }
 
   /**
-   * @throws SecretExists, SecretClash or SecretLimit
+   * @throws SecretInvalid, SecretExists, SecretClash or SecretLimit
    * @throws NoNodeKeys where no node agent could ever open it
    */
   async create(secret: SealedSecret): Promise<SecretSummary> {
+    const fault = secretFault(secret.name, secret.content);
+    if (fault !== undefined) throw new SecretInvalid(secret.name, fault);
     const bytes = secretBytes(secret.content);
     if (bytes > MAX_SECRET_BYTES) {
       throw new SecretLimit(

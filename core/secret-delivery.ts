@@ -1,5 +1,5 @@
 /** What a run gets of its user's secrets: variables, files, and what has to be masked in its log. Pure. */
-import { foldersOverlap, plainPath } from './secret.ts';
+import { foldersOverlap, plainPath } from './mount-path.ts';
 import type { Secret, SecretContent, SecretSummary } from './secret.ts';
 import { quoteForShell } from './shell-words.ts';
 
@@ -43,7 +43,7 @@ export function deliverSecrets(
       }
       folders.push(folder);
     }
-    for (const [variable, value] of Object.entries(variablesOf(name, content))) {
+    for (const [variable, value] of Object.entries(secretVariables(name, content))) {
       if (Object.hasOwn(ownVariables, variable)) {
         notices.push(`The run file sets ${variable}: the value of secret ${name} is not used.`);
       } else if (environment.has(variable)) {
@@ -61,7 +61,7 @@ export function describeSecret({
 }: Secret): Pick<SecretSummary, 'variables' | 'mountPath' | 'server'> {
   const folder = folderOf(content);
   return {
-    variables: Object.keys(variablesOf(name, content)),
+    variables: Object.keys(secretVariables(name, content)),
     ...(folder === undefined ? {} : { mountPath: folder.mountPath }),
     ...(content.type === 'docker_registry' ? { server: content.server } : {}),
   };
@@ -102,7 +102,8 @@ export function secretBytes(content: SecretContent): number {
   }, 0);
 }
 
-function variablesOf(name: string, content: SecretContent): Record<string, string> {
+/** The variables that a secret sets, with their values. */
+export function secretVariables(name: string, content: SecretContent): Record<string, string> {
   switch (content.type) {
     case 'environment':
       return { [content.key]: content.value };

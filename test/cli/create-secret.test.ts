@@ -164,6 +164,7 @@ describe('a bad value is refused, and not repeated in the message', () => {
     ['a binary one', 'env', { argument: 'K', stdin: Buffer.from([255, 254]) }, 'is binary', /UTF-8/, 1],
     ['one with NUL', 'env', { argument: 'K', stdin: 'a\0b' }, 'is binary', /NUL/, 1],
     ['a bad name', 'env', { argument: '1K=v-secret' }, 'must be specified like KEY=VALUE', /Got: 1K=…$/, 2],
+    ['one that bash sets', 'env', { argument: 'UID=v-secret' }, 'KEY=VALUE', /bash sets it.* Got: UID=…$/, 2],
     ['a foreign token', 'hf', { stdin: 'sk-secret' }, 'not a token of Hugging Face', /hf_/, 1],
     ['two words', 'wandb', { stdin: 'my key' }, 'is not one word', /white space/, 1],
     ['a missing file', 'mounted', { argument: '/no/such' }, 'File /no/such not found', /^$/, 1],

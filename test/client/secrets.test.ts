@@ -11,6 +11,7 @@ import {
   SECRETS_BUCKET,
 } from '../../core/secret.ts';
 import type { SealedSecret, SecretContent } from '../../core/secret.ts';
+import { seal } from '../../core/secret-seal.ts';
 import type { TestNats } from '../support/nats.ts';
 import { startNats } from '../support/nats.ts';
 import type { SecretNode } from '../support/secrets.ts';
@@ -144,6 +145,15 @@ describe('a secret', () => {
     });
   });
 
+  it('is refused where no container could be made with it', async () => {
+    const content = { type: 'wandb', apiKey: 'x'.repeat(131_072) } as const;
+    await expect(client.create({ user: 'alice', name: 'a', content })).rejects.toMatchObject({
+      message: 'Secret a cannot be used',
+      why: expect.stringContaining('Linux takes 131071 bytes with the name'),
+    });
+    await expect(client.create(variable('a', 'UID'))).rejects.toThrow('Secret a cannot be used');
+  });
+
   it('is refused as long as nobody could ever open it', async () => {
     await client.forgetNode('c', 'n0');
     await expect(client.create(variable('a', 'KEY'))).rejects.toMatchObject({
@@ -183,6 +193,34 @@ describe('a secret', () => {
     await put('carol', 'c', { sealed: Buffer.from('nonsense').toString('base64') });
     await expect(node.opens('carol')).rejects.toThrow('Secret c is damaged');
     expect(await node.opens('alice')).toHaveLength(1);
+  });
+});
+
+describe('a secret that somebody has sealed by himself', () => {
+  const putSealed = async (sealedText: string) => {
+    const recipients = await (await node.buckets).recipients();
+    const sealed = await seal(sealedText, recipients);
+    const label = { user: 'alice', name: 'a', type: 'mounted', createdAt: '', variables: [], recipients };
+    const bucket = await opened(SECRETS_BUCKET);
+    await bucket.put(secretKey('alice', 'a'), JSON.stringify({ ...label, sealed }));
+  };
+
+  it.each<[object, string]>([
+    [{ type: 'mounted', mountPath: '/mnt', fileBase64: '' }, 'its folder "/mnt" cannot be mounted'],
+    [{ type: 'mounted', mountPath: '/m', fileBase64: '%%%' }, 'its file is not in base64'],
+    [{ type: 'environment', key: 'A;B', value: '' }, 'the variable "A;B" cannot be set'],
+    [{ type: 'unheard' }, 'it lacks a part'],
+  ])('is refused by nodes where no container could be made with it: %j', async (content, fault) => {
+    await putSealed(JSON.stringify({ user: 'alice', name: 'a', content }));
+    await expect(node.opens('alice')).rejects.toMatchObject({
+      name: 'UnreadableSecret',
+      message: expect.stringContaining(`Secret a cannot be used: ${fault}`),
+    });
+  });
+
+  it('is refused where it is none at all', async () => {
+    await putSealed('null');
+    await expect(node.opens('alice')).rejects.toMatchObject({ name: 'UnreadableSecret' });
   });
 });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { mountPathFault } from '../../core/mount-path.ts';
 import {
-  mountPathFault,
   nodeKey,
   parseStoredSecret,
   secretKey,
@@ -10,6 +10,7 @@ import {
 } from '../../core/secret.ts';
 import type { Secret, SecretContent } from '../../core/secret.ts';
 import { deliverSecrets, describeSecret, secretBytes, secretTexts } from '../../core/secret-delivery.ts';
+import { secretFault } from '../../core/secret-fault.ts';
 import { registryCredentials, registryHost, registryOfImage } from '../../core/secret-registry.ts';
 import { newIdentityText, parseIdentities, seal, unseal } from '../../core/secret-seal.ts';
 
@@ -249,15 +250,74 @@ describe('names', () => {
 });
 
 describe('folders in the container', () => {
-  it.each(['relative', '/', '//', '/a/../proc', '/proc', '/dev/shm/x', '/mnt/config', '/a:b'])(
-    'refuses %s',
+  const of = (length: number): string => `/${'a'.repeat(length)}`;
+  it.each([
+    'relative',
+    '/',
+    '//',
+    '/a/../proc',
+    '/a:b',
+    '/a\rb',
+    '/a\u001B[2Jb',
+    '/a\uD800',
+    // Docker refuses them, or nothing starts.
+    '/proc',
+    '/dev/shm/x',
+    '/etc',
+    '/etc/hosts/x',
+    '/usr',
+    '/bin',
+    '/usr/lib/x',
+    '/mnt',
+    '/mnt/mcli-progress/x',
+    '/mnt//mcli-secrets/',
+    '/.mcli-end',
+    '/.mcli-phase/x',
+    // They hold what the image needs.
+    '/root',
+    '/tmp',
+    '/var/run',
+    '/home/',
+    of(256),
+    of(250).repeat(5),
+  ])('refuses %j', (path) => {
+    expect(mountPathFault(path)).toBeDefined();
+  });
+
+  it.each(['/secrets/x', '/root/.aws', '/mnt/mine', '/processes', '/etc/krb5', of(255), of(200).repeat(5)])(
+    'takes %s',
     (path) => {
-      expect(mountPathFault(path)).toBeDefined();
+      expect(mountPathFault(path)).toBeUndefined();
     },
   );
+});
 
-  it.each(['/secrets/x', '/root/.aws', '/mnt/mine', '/processes'])('takes %s', (path) => {
-    expect(mountPathFault(path)).toBeUndefined();
+describe('a secret that no container could be made with', () => {
+  const file = { type: 'mounted', mountPath: '/m', fileBase64: base64('x') };
+  it.each<[string, unknown]>([
+    ['lacks a part', null],
+    ['lacks a part', {}],
+    ['lacks a part', { ...file, type: 'toString' }],
+    ['lacks a part', { type: 'mounted', mountPath: '/m' }],
+    ['lacks a part', { type: 'wandb', apiKey: 7 }],
+    ['lacks a part', { type: 's3', mountPath: '/m', credentials: 'c', config: null }],
+    ['is not in base64', { ...file, fileBase64: '%%%' }],
+    ['its folder "/mnt" cannot be mounted: /mnt/config', { ...file, mountPath: '/mnt' }],
+    ['the variable "1X" cannot be set: it must begin', { type: 'environment', key: '1X', value: 'x' }],
+    ['the variable "A B" cannot be set: only', { type: 'environment', key: 'A B', value: 'x' }],
+    ['the variable "" cannot be set: it must begin', { type: 'environment', key: '', value: 'x' }],
+    ['the variable "UID" cannot be set: bash', { type: 'environment', key: 'UID', value: 'x' }],
+    ['the variable "K" cannot be set: it has a NUL', { type: 'environment', key: 'K', value: 'a\0b' }],
+    ['Linux takes 131071 bytes', { type: 'hugging_face', token: 'x'.repeat(131_072) }],
+  ])('%s: %j', (fault, content) => {
+    expect(secretFault('n', content)).toContain(fault);
+  });
+
+  it('is told from good ones, whatever their type', () => {
+    expect(secretFault('n', file)).toBeUndefined();
+    expect(secretFault('n', { type: 's3', mountPath: '/m', credentials: 'c' })).toBeUndefined();
+    expect(secretFault('a/b', file)).toContain('it cannot have this name');
+    expect(secretFault('n', { ...file, mountPath: `/${'x'.repeat(9_999)}` })?.length).toBeLessThan(200);
   });
 });
 
@@ -304,6 +364,7 @@ it('takes entries of the store for deleted that are no secrets, or another key s
     variables: [],
   });
   for (const key of ['other.n', 'u.other']) expect(parse(good, key)).toBeUndefined();
+  expect(parse({ ...good, name: '../n' }, secretKey('u', '../n'))).toBeUndefined();
   for (const bad of [
     null,
     1,
