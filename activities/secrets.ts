@@ -62,8 +62,9 @@ export function createSecretStore({
 
   async function openAll(user: string, signal: AbortSignal): Promise<Answer> {
     const store = await unlessAborted(buckets, signal);
-    const stored: StoredSecret[] = [];
-    for await (const { secret } of store.secrets(user)) stored.push(secret);
+    const entries = new Map<string, StoredSecret | undefined>();
+    for await (const { key, secret } of store.entries({ user })) entries.set(key, secret);
+    const stored = [...entries.values()].filter((secret) => secret !== undefined);
     const known = await identities();
     const closed = stored.filter((secret) => !canOpen(secret, known));
     if (closed.length > 0) {

@@ -47,7 +47,7 @@ export class Secrets {
       const recipients = await nodeKeys(buckets);
       if (sameRecipients(recipients, sealed.recipients)) break;
       sealed = { ...(await sealFor(secret, recipients)), createdAt: sealed.createdAt };
-      revision = await buckets.replace({ secret: sealed, revision });
+      revision = await buckets.replace(sealed, revision);
     }
     return summaryOf(sealed);
   }
@@ -62,9 +62,12 @@ export class Secrets {
     if (!(await (await this.buckets()).delete(user, name))) throw new SecretNotFound(name);
   }
 
-  /** Seals nothing more to the key of a node that is gone, unless another has the same. */
-  async forgetNode(cluster: string, node: string): Promise<void> {
-    await (await this.buckets()).forgetNode(cluster, node);
+  /**
+   * Seals nothing more to the key of a node that is gone, unless another has the same.
+   * @returns false where the node had none
+   */
+  async forgetNode(cluster: string, node: string): Promise<boolean> {
+    return await (await this.buckets()).forgetNode(cluster, node);
   }
 
   private async buckets(): Promise<SecretBuckets> {
@@ -97,9 +100,13 @@ async function nodeKeys(buckets: SecretBuckets): Promise<readonly string[]> {
 }
 
 async function summaries(buckets: SecretBuckets, user: string): Promise<SecretSummary[]> {
-  const found: SecretSummary[] = [];
-  for await (const { secret } of buckets.secrets(user)) found.push(summaryOf(secret));
-  return found.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  const found = new Map<string, SecretSummary | undefined>();
+  for await (const { key, secret } of buckets.entries({ user })) {
+    found.set(key, secret && summaryOf(secret));
+  }
+  return [...found.values()]
+    .filter((summary) => summary !== undefined)
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /** Of two secrets with the same variable, folder or registry, a run could get only one. */

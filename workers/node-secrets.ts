@@ -18,6 +18,8 @@ interface Dependencies {
   readonly controlPlane: string;
   readonly nats: Promise<NatsConnection>;
   readonly docker: Docker;
+  /** Whether the cluster has this node. */
+  readonly isInCluster: () => Promise<boolean>;
 }
 
 export interface NodeSecrets extends RunSecrets {
@@ -35,6 +37,7 @@ export async function openNodeSecrets({
   controlPlane,
   nats,
   docker,
+  isInCluster,
 }: Dependencies): Promise<NodeSecrets> {
   const { cluster, node, keyFile, runtimeRoots, stateDirectory } = config;
   const buckets = nats.then(
@@ -52,7 +55,7 @@ export async function openNodeSecrets({
     masked: createMaskedValues({ runtime, identities, stateDirectory }),
     docker,
   });
-  const keeper = createSecretKeeper({ buckets, identities, place: { cluster, node } });
+  const keeper = createSecretKeeper({ buckets, identities, place: { cluster, node }, isInCluster });
   return {
     ...runSecrets,
     async watch(signal) {

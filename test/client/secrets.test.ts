@@ -178,6 +178,17 @@ describe('a secret', () => {
     await expect.poll(isBack, { timeout: 10_000 }).toBe(true);
   });
 
+  it('is waited for by a run while NATS has no JetStream, as in a restart of a part of it', async () => {
+    await client.create(variable('a', 'KEY'));
+    await nats.restart(`listen: "${new URL(nats.url).host}"`);
+    await expect(client.list('alice')).rejects.toThrow('The store of secrets does not answer');
+    const patient = node.store(0).openFor('alice', AbortSignal.timeout(30_000));
+    await expect((await node.buckets).recipients()).rejects.toMatchObject({ name: 'SecretStoreSilent' });
+    await nats.kill();
+    await nats.start();
+    expect(await patient).toHaveLength(1);
+  });
+
   it('that was moved to another user, renamed or damaged is refused by nodes', async () => {
     await client.create(variable('a', 'KEY'));
     const bucket = await opened(SECRETS_BUCKET);
@@ -264,21 +275,63 @@ describe('keys of nodes', () => {
     expect(await node.opens('alice')).toHaveLength(1);
   });
 
-  it('look at secrets only when something has changed', async () => {
-    await client.create(variable('a', 'KEY'));
+  it('are passed on also for a secret whose maker died before it could see to that', async () => {
     await node.look();
-    const { recipients } = await stored('a');
-    // A look would mend it.
-    const bucket = await opened(SECRETS_BUCKET);
-    await bucket.put(
-      secretKey('alice', 'a'),
-      JSON.stringify({ ...(await stored('a')), recipients: [...recipients, 'x'] }),
-    );
+    const second = await anotherNode('n1');
+    const recipient = await second.newKey();
+    await second.look();
+    await node.look();
+    // As a command does that asked for the keys before the second node was there.
+    const secret = variable('a', 'KEY');
+    const known = (await (await node.buckets).recipients()).filter((key) => key !== recipient);
+    const sealed = await seal(JSON.stringify(secret), known);
+    const label = {
+      user: 'alice',
+      name: 'a',
+      type: 'environment',
+      createdAt: '',
+      variables: ['KEY'],
+    } as const;
+    await (await node.buckets).create({ ...label, recipients: known, sealed });
+    await node.look();
+    expect(await second.opens('alice')).toHaveLength(1);
+  });
+
+  it('cost an agent next to nothing while nothing changes, however many secrets there are', async () => {
+    for (let one = 0; one < 10; one += 1) await client.create(variable(`s${one}`, `KEY_${one}`));
+    await node.look();
+    const before = connection.stats().outMsgs;
+    await node.look();
+    expect(connection.stats().outMsgs - before).toBeLessThan(6);
+  });
+
+  it('are not sealed to any more when their node is deleted, though its agent runs on', async () => {
+    const second = await anotherNode('n1');
+    await second.newKey();
+    await second.look();
+    expect(await client.forgetNode('c', 'n1')).toBe(true);
+    second.cluster.hasNode = false;
+    await second.look();
+    await second.look();
+    expect(second.said).toEqual([
+      'No secrets are sealed to the key of this node: c does not have n1 (any more).',
+    ]);
+    await client.create(variable('a', 'KEY'));
+    expect((await stored('a')).recipients).toHaveLength(1);
+    expect(await client.forgetNode('c', 'n1')).toBe(false);
+    second.cluster.hasNode = true;
+    await second.look();
     await node.look();
     expect((await stored('a')).recipients).toHaveLength(2);
+  });
+
+  it('are not published by an agent that looked before its node was deleted', async () => {
+    const buckets = await node.buckets;
     await client.forgetNode('c', 'n0');
-    await node.look();
-    expect((await stored('a')).recipients).toEqual(recipients);
+    const { revision } = await buckets.published('c', 'n0');
+    await client.forgetNode('c', 'n0');
+    await buckets.publish('c', 'n0', await node.newKey(), revision);
+    expect(await buckets.recipients()).toEqual([]);
   });
 
   it('that are lost are said so, and by all nodes that seal again, only one wins', async () => {
