@@ -4,6 +4,7 @@
  * to each other: who comes second finds a newer revision, and nothing left to do.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { SecretStoreSilent } from '../client/errors.ts';
 import type { SecretBuckets, SecretEntry } from '../client/secret-buckets.ts';
 import { isRecipient, sameRecipients, seal } from '../core/secret-seal.ts';
 import type { NodeIdentities, ReadIdentities } from './node-identities.ts';
@@ -49,7 +50,7 @@ export function createSecretKeeper({
         await look();
         lastProblem = undefined;
       } catch (error) {
-        const problem = error instanceof Error ? error.message : String(error);
+        const problem = said(error);
         if (problem !== lastProblem) say(`Secrets are not passed on to new nodes at the moment: ${problem}`);
         lastProblem = problem;
       }
@@ -96,7 +97,12 @@ export function createSecretKeeper({
     let oldInUse = false;
     for await (const entry of store.entries({ after: upTo })) {
       upTo = entry.revision;
-      const outcome = await sealAgain(store, entry, own, recipients);
+      const outcome = await sealAgain(store, entry, own, recipients).catch((error: unknown) => {
+        if (error instanceof SecretStoreSilent) throw error;
+        // It would fail again: as long as the keys are the same, the others matter more.
+        say(`Secret ${entry.key} cannot be sealed to the keys that nodes have now: ${said(error)}`);
+        return 'kept';
+      });
       if (outcome === 'sealed') sealed += 1;
       // What another agent has sealed meanwhile comes again, as it is now.
       if (outcome === 'kept')
@@ -109,6 +115,9 @@ export function createSecretKeeper({
     done = { keys, upTo };
   }
 }
+
+const said = (error: unknown): string =>
+  error instanceof Error && 'why' in error ? `${error.message} (${String(error.why)})` : String(error);
 
 /** Seals a secret to all recipients, where this node can, and it is not. */
 async function sealAgain(

@@ -20,7 +20,7 @@ import {
 } from '../core/secret.ts';
 import type { StoredSecret } from '../core/secret.ts';
 import { isRecipient } from '../core/secret-seal.ts';
-import { SecretStoreSilent } from './errors.ts';
+import { SecretLimit, SecretStoreSilent } from './errors.ts';
 
 /** What stands under a key. Who replaces it must have seen its last revision. */
 export interface SecretEntry {
@@ -153,6 +153,7 @@ export class SecretBuckets {
         return await put(await this.buckets.open(name));
       } catch (error) {
         if (isApiError(error, JetStreamApiCodes.StreamWrongLastSequence)) return undefined;
+        if (error instanceof errors.InvalidArgumentError) throw new SecretLimit(TOO_LARGE, MAX_PAYLOAD);
         throw error;
       }
     });
@@ -193,6 +194,9 @@ export class SecretBuckets {
     });
   }
 }
+
+const TOO_LARGE = 'The secret is too large';
+const MAX_PAYLOAD = 'sealed, it does not fit into a message of this NATS (max_payload)';
 
 /** How the store of NATS stores a bucket. */
 const streamName = (bucket: string): string => `KV_${bucket}`;

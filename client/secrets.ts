@@ -40,6 +40,7 @@ export class Secrets {
     const buckets = await this.buckets();
     await refuseClash(secret, await summaries(buckets, secret.user));
     let sealed = await sealFor(secret, await nodeKeys(buckets));
+    refuseTooLarge(sealed);
     let revision = await buckets.create(sealed);
     if (revision === undefined) throw new SecretExists(secret.name);
     // A node that published its key meanwhile was too early for its peers to pass this secret on to it.
@@ -80,6 +81,9 @@ const MAX_RESEALS = 5;
 /** A run gets all of them, and its node has them in memory. */
 const MAX_SECRETS = 100;
 
+/** Of the 1 MiB that NATS takes in a message: another key takes about 250 bytes, so that 250 nodes more have room. */
+const MAX_STORED_BYTES = (1024 - 64) * 1024;
+
 async function sealFor(secret: SealedSecret, recipients: readonly string[]): Promise<StoredSecret> {
   const { name, user, content } = secret;
   return {
@@ -91,6 +95,16 @@ async function sealFor(secret: SealedSecret, recipients: readonly string[]): Pro
     recipients,
     sealed: await seal(JSON.stringify({ user, name, content } satisfies SealedSecret), recipients),
   };
+}
+
+/** What fits the length of a message when it is made must fit it when there are more nodes, too. */
+function refuseTooLarge(stored: StoredSecret): void {
+  const bytes = Buffer.byteLength(JSON.stringify(stored));
+  if (bytes <= MAX_STORED_BYTES) return;
+  throw new SecretLimit(
+    `Secret ${stored.name} is too large`,
+    `sealed, it takes ${bytes} bytes, since its text has many characters that JSON writes longer; ${MAX_STORED_BYTES} are allowed`,
+  );
 }
 
 async function nodeKeys(buckets: SecretBuckets): Promise<readonly string[]> {

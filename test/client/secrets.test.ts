@@ -137,6 +137,11 @@ describe('a secret', () => {
     });
     await client.create({ user: 'alice', name: 'large', content: content(MAX_SECRET_BYTES - 100) });
     expect(await node.opens('alice')).toHaveLength(1);
+    const escaped = { type: 's3', mountPath: '/s3', credentials: '"'.repeat(400_000) } as const;
+    await expect(client.create({ user: 'alice', name: 'escaped', content: escaped })).rejects.toMatchObject({
+      message: 'Secret escaped is too large',
+      why: expect.stringContaining('983040 are allowed'),
+    });
     await expect(
       client.create({ user: 'alice', name: 'huge', content: content(MAX_SECRET_BYTES + 1) }),
     ).rejects.toMatchObject({
@@ -248,6 +253,28 @@ describe('keys of nodes', () => {
     await node.look();
     expect(await second.opens('alice')).toHaveLength(2);
     expect(node.said.at(-1)).toBe('Sealed 1 secrets to the keys that nodes have now.');
+  });
+
+  it('are passed on behind a secret that has no room for another', async () => {
+    const recipients = await (await node.buckets).recipients();
+    const label = { user: 'alice', name: 'large', type: 'wandb', createdAt: '', variables: [] } as const;
+    // Put there as nobody can who asks mcli: what is allowed has room.
+    const content = { type: 's3', mountPath: '/m', credentials: '"'.repeat(392_500) };
+    const sealed = await seal(JSON.stringify({ user: 'alice', name: 'large', content }), recipients);
+    const large = { ...label, recipients, sealed };
+    const room = 1_048_576 - JSON.stringify(large).length;
+    expect(room).toBeGreaterThan(0);
+    await (await node.buckets).create({ ...large, createdAt: ' '.repeat(room - 200) });
+    await client.create(variable('small', 'KEY', 'value', 'bob'));
+    const second = await anotherNode('n1');
+    await second.newKey();
+    await second.look();
+    await node.look();
+    expect(await second.opens('bob')).toHaveLength(1);
+    expect(node.said).toEqual([
+      expect.stringMatching(/^Secret alice\.large cannot be sealed .*max_payload/),
+      'Sealed 1 secrets to the keys that nodes have now.',
+    ]);
   });
 
   it('are waited for by a run that comes before a secret was passed on', async () => {
