@@ -25,7 +25,7 @@ import type { SecretStore } from './secrets.ts';
 import { UnreadableSecret } from './secrets.ts';
 
 export interface RunSecrets {
-  /** Fails with SecretUnreadable. To be called inside an activity, as the next. */
+  /** Fails with SecretUnreadable, NodeWithoutKey or SecretNotPassedOn. To be called inside an activity, as the next. */
   additionsFor(input: RankExecution): Promise<ContainerAdditions>;
   authFor(
     input: RankAssignment & { readonly image: string; readonly user: string },
@@ -97,7 +97,7 @@ export function createRunSecrets({ store, runtime, masked, docker }: Dependencie
     } catch (error) {
       if (!(error instanceof UnreadableSecret)) throw error;
       const { rank, node } = input;
-      throw runFailure({ type: 'SecretUnreadable', message: error.message, rank, node });
+      throw runFailure({ type: error.type, message: error.message, rank, node });
     }
   }
 }

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SecretBuckets } from '../client/secret-buckets.ts';
 import { SecretStoreSilent } from '../client/errors.ts';
+import type { FailureType } from '../core/failures.ts';
 import type { SealedSecret, Secret, StoredSecret } from '../core/secret.ts';
 import { secretFault } from '../core/secret-fault.ts';
 import { unseal } from '../core/secret-seal.ts';
@@ -11,7 +12,7 @@ export interface SecretStore {
   /**
    * All secrets of a user. Waits for NATS for as long as it is away, and for a while for another node to pass on what
    * was sealed before this node came.
-   * @throws UnreadableSecret when one of them cannot be opened here
+   * @throws UnreadableSecret when one of them cannot be opened here, or not be used
    */
   openFor(user: string, signal: AbortSignal): Promise<readonly Secret[]>;
 }
@@ -19,6 +20,12 @@ export interface SecretStore {
 /** The message is for the user; it holds nothing of the content. */
 export class UnreadableSecret extends Error {
   override readonly name = 'UnreadableSecret';
+  readonly type: FailureType;
+
+  constructor(message: string, type: FailureType = 'SecretUnreadable') {
+    super(message);
+    this.type = type;
+  }
 }
 
 interface Dependencies {
@@ -48,8 +55,7 @@ export function createSecretStore({
         try {
           const answer = await openAll(user, signal);
           if (answer.closed.length === 0) return answer.opened;
-          if (!answer.othersCan || Date.now() > deadline)
-            throw unreadable(answer.closed, node, await identities());
+          if (!answer.othersCan || Date.now() > deadline) throw unreadable(answer, node, passOnMs);
         } catch (error) {
           if (!(error instanceof SecretStoreSilent)) throw error;
           if (!said) console.error(`Secrets of ${user} are waited for: ${error.why}`);
@@ -70,13 +76,11 @@ export function createSecretStore({
     if (closed.length > 0) {
       const others = await store.recipients();
       const othersCan = closed.every(({ recipients }) => recipients.some((key) => others.includes(key)));
-      return { opened: [], closed, othersCan: othersCan && known.identities.length > 0 };
+      const hasKey = known.identities.length > 0;
+      return { opened: [], closed, hasKey, othersCan: othersCan && hasKey };
     }
-    return {
-      opened: await Promise.all(stored.map((secret) => openSecret(secret, known))),
-      closed,
-      othersCan: false,
-    };
+    const opened = await Promise.all(stored.map((secret) => openSecret(secret, known)));
+    return { opened, closed, hasKey: true, othersCan: false };
   }
 }
 
@@ -84,6 +88,8 @@ interface Answer {
   readonly opened: readonly Secret[];
   /** Sealed to keys that this node does not have. */
   readonly closed: readonly StoredSecret[];
+  readonly hasKey: boolean;
+  /** Another node could pass them on. */
   readonly othersCan: boolean;
 }
 
@@ -112,17 +118,16 @@ export async function openSecret(stored: StoredSecret, own: NodeIdentities): Pro
   throw new UnreadableSecret(`Secret ${name} cannot be used: ${fault}. Delete it and create it again.`);
 }
 
-function unreadable(
-  secrets: readonly StoredSecret[],
-  node: string,
-  { identities }: NodeIdentities,
-): UnreadableSecret {
-  const names = secrets.map(({ name }) => name).join(', ');
-  const why =
-    identities.length === 0
-      ? `node ${node} has no key`
-      : `node ${node} does not have the key that ${secrets.length === 1 ? 'it is' : 'they are'} sealed to`;
-  return new UnreadableSecret(`Secret ${names} cannot be opened: ${why}.`);
+function unreadable({ closed, hasKey, othersCan }: Answer, node: string, passOnMs: number): UnreadableSecret {
+  const sentence = `Secret ${closed.map(({ name }) => name).join(', ')} cannot be opened`;
+  if (!hasKey) return new UnreadableSecret(`${sentence}: node ${node} has no key.`, 'NodeWithoutKey');
+  const are = closed.length === 1 ? 'it is' : 'they are';
+  const why = `node ${node} does not have the key that ${are} sealed to`;
+  if (!othersCan) return new UnreadableSecret(`${sentence}: ${why}.`);
+  return new UnreadableSecret(
+    `${sentence}: ${why}, and no other node has passed it on within ${passOnMs / 1_000} s.`,
+    'SecretNotPassedOn',
+  );
 }
 
 /** Stops waiting when the signal aborts. */

@@ -99,6 +99,20 @@ export const FAILURES = {
     blame: 'user',
     hint: 'Delete the secret and create it again: `mcli delete secret`, `mcli create secret`.',
   },
+  NodeWithoutKey: {
+    status: 'FAILED',
+    reason: 'FailedStart',
+    blame: 'system',
+    nodeAtFault: true,
+    hint: 'Whoever runs the node makes a key with `mcli create node-key FILE`, and names the file in MCLI_NODE_KEY_FILE.',
+  },
+  /** Not the node's fault: which keys a secret is sealed to, its user could have chosen. */
+  SecretNotPassedOn: {
+    status: 'FAILED',
+    reason: 'FailedStart',
+    blame: 'system',
+    hint: 'See the logs of the node agents: one that can open the secret seals it to the keys of the others.',
+  },
   IntegrationFailed: {
     status: 'FAILED',
     reason: 'FailedIntegration',

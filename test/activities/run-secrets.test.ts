@@ -9,6 +9,7 @@ import type { ContainerExit, RankExecution } from '../../activities/contract.ts'
 import { createMaskedValues } from '../../activities/masked-values.ts';
 import { createRunSecrets } from '../../activities/run-secrets.ts';
 import { openRuntimeDir } from '../../activities/runtime-dir.ts';
+import { FAILURES } from '../../core/failures.ts';
 import { containerName } from '../../core/naming.ts';
 import type { RunSpec } from '../../core/run-spec.ts';
 import type { SecretContent } from '../../core/secret.ts';
@@ -54,11 +55,11 @@ function tracked(command: string, spec: Partial<RunSpec> = {}): RankExecution {
 }
 
 /** One life of an agent with secrets. */
-async function anAgent(roots: readonly string[] = [root]) {
+async function anAgent(roots: readonly string[] = [root], of: SecretNode = node) {
   const runtime = await openRuntimeDir({ roots, owner: 'test', warn: () => undefined });
-  const { identities, folder: stateDirectory } = node;
+  const { identities, folder: stateDirectory } = of;
   const secrets = createRunSecrets({
-    store: node.store(0),
+    store: of.store(0),
     runtime,
     masked: createMaskedValues({ runtime, identities, stateDirectory }),
     docker,
@@ -138,6 +139,7 @@ describe('a run', () => {
     await give('api', { type: 'environment', key: 'API_KEY', value: 'x' });
     await node.newKey();
     await node.dropOlderKeys();
+    await node.look();
     const rank = tracked('echo never');
     const { activities, secrets } = await anAgent();
     const unreadable = {
@@ -149,7 +151,21 @@ describe('a run', () => {
     const pull = { ...rank, image: 'bash' };
     await expect(anAttempt().run(() => secrets.authFor(pull))).rejects.toMatchObject(unreadable);
     expect(await docker.inspect(containerName(rank))).toBeUndefined();
-    await node.look();
+  });
+
+  it('goes on elsewhere, and tells against the node, when that has no key at all', async () => {
+    await give('api', { type: 'environment', key: 'API_KEY', value: 'x' });
+    const keyless = await aSecretNode(connection, 'keyless');
+    const { activities } = await anAgent([root], keyless);
+    const failure = await anAttempt()
+      .run(activities.execute, tracked('echo never'))
+      .catch((error: unknown) => error);
+    expect(failure).toMatchObject({
+      type: 'NodeWithoutKey',
+      message: 'Secret api cannot be opened: node keyless has no key.',
+    });
+    expect(FAILURES.NodeWithoutKey).toMatchObject({ blame: 'system', nodeAtFault: true });
+    await keyless.remove();
   });
 });
 

@@ -246,9 +246,12 @@ describe('keys of nodes', () => {
     const second = await anotherNode('n1');
     await second.newKey();
     await second.look();
-    await expect(second.opens('alice')).rejects.toThrow(
-      'Secret old cannot be opened: node n1 does not have the key that it is sealed to.',
-    );
+    await expect(second.opens('alice')).rejects.toMatchObject({
+      type: 'SecretNotPassedOn',
+      message:
+        'Secret old cannot be opened: node n1 does not have the key that it is sealed to, ' +
+        'and no other node has passed it on within 0 s.',
+    });
     await client.create(variable('new', 'NEW'));
     await node.look();
     expect(await second.opens('alice')).toHaveLength(2);
@@ -367,11 +370,15 @@ describe('keys of nodes', () => {
     await stranger.newKey();
     await client.forgetNode('c', 'n0');
     await stranger.look();
-    await expect(stranger.store(60_000).openFor('alice', AbortSignal.timeout(10_000))).rejects.toThrow(
-      'Secret a cannot be opened: node n9 does not have the key that it is sealed to.',
-    );
+    await expect(stranger.store(60_000).openFor('alice', AbortSignal.timeout(10_000))).rejects.toMatchObject({
+      type: 'SecretUnreadable',
+      message: 'Secret a cannot be opened: node n9 does not have the key that it is sealed to.',
+    });
     const twin = await anotherNode('n0');
-    await expect(twin.opens('alice')).rejects.toThrow('node n0 has no key');
+    await expect(twin.opens('alice')).rejects.toMatchObject({
+      type: 'NodeWithoutKey',
+      message: 'Secret a cannot be opened: node n0 has no key.',
+    });
     await Promise.all([node.look(), node.look()]);
     expect(await stranger.opens('alice')).toHaveLength(1);
   });
