@@ -6,6 +6,7 @@ import type { FailureType } from '../core/failures.ts';
 import type { SealedSecret, Secret, StoredSecret } from '../core/secret.ts';
 import { secretFault } from '../core/secret-fault.ts';
 import { unseal } from '../core/secret-seal.ts';
+import { secretSize, sizeFault } from '../core/secret-size.ts';
 import type { NodeIdentities, ReadIdentities } from './node-identities.ts';
 
 export interface SecretStore {
@@ -38,6 +39,8 @@ interface Dependencies {
 }
 
 const RETRY_MS = 1_000;
+/** Above what the largest that are allowed take. Who has put more there himself must not fill the agent's memory. */
+const MAX_SEALED_BYTES = 16 * 1024 * 1024;
 /** Agents look for new keys every 5 s. */
 const PASS_ON_MS = 30_000;
 
@@ -69,7 +72,12 @@ export function createSecretStore({
   async function openAll(user: string, signal: AbortSignal): Promise<Answer> {
     const store = await unlessAborted(buckets, signal);
     const entries = new Map<string, StoredSecret | undefined>();
-    for await (const { key, secret } of store.entries({ user })) entries.set(key, secret);
+    let sealedBytes = 0;
+    for await (const { key, secret } of store.entries({ user })) {
+      entries.set(key, secret);
+      sealedBytes += secret?.sealed.length ?? 0;
+      if (sealedBytes > MAX_SEALED_BYTES) throw tooMuch(user, `sealed, they are ${sealedBytes} bytes`);
+    }
     const stored = [...entries.values()].filter((secret) => secret !== undefined);
     const known = await identities();
     const closed = stored.filter((secret) => !canOpen(secret, known));
@@ -80,6 +88,8 @@ export function createSecretStore({
       return { opened: [], closed, hasKey, othersCan: othersCan && hasKey };
     }
     const opened = await Promise.all(stored.map((secret) => openSecret(secret, known)));
+    const fault = sizeFault(opened.map(secretSize));
+    if (fault !== undefined) throw tooMuch(user, fault);
     return { opened, closed, hasKey: true, othersCan: false };
   }
 }
@@ -127,6 +137,12 @@ function unreadable({ closed, hasKey, othersCan }: Answer, node: string, passOnM
   return new UnreadableSecret(
     `${sentence}: ${why}, and no other node has passed it on within ${passOnMs / 1_000} s.`,
     'SecretNotPassedOn',
+  );
+}
+
+function tooMuch(user: string, fault: string): UnreadableSecret {
+  return new UnreadableSecret(
+    `The secrets of ${user} are too much for a run: ${fault}. Delete some of them.`,
   );
 }
 

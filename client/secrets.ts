@@ -2,9 +2,10 @@
 import { foldersOverlap } from '../core/mount-path.ts';
 import { MAX_SECRET_BYTES, summaryOf } from '../core/secret.ts';
 import type { SealedSecret, SecretSummary, StoredSecret } from '../core/secret.ts';
-import { describeSecret, secretBytes } from '../core/secret-delivery.ts';
+import { describeSecret } from '../core/secret-delivery.ts';
 import { secretFault } from '../core/secret-fault.ts';
 import { sameRecipients, seal } from '../core/secret-seal.ts';
+import { secretBytes, secretSize, sizeFault } from '../core/secret-size.ts';
 import type { Connections } from './connection.ts';
 import {
   NoNodeKeys,
@@ -78,8 +79,6 @@ export class Secrets {
 
 /** Keys change when nodes come and go: more often than this during one command, and something is wrong. */
 const MAX_RESEALS = 5;
-/** A run gets all of them, and its node has them in memory. */
-const MAX_SECRETS = 100;
 
 /** Of the 1 MiB that NATS takes in a message: another key takes about 250 bytes, so that 250 nodes more have room. */
 const MAX_STORED_BYTES = (1024 - 64) * 1024;
@@ -92,6 +91,7 @@ async function sealFor(secret: SealedSecret, recipients: readonly string[]): Pro
     type: content.type,
     createdAt: new Date().toISOString(),
     ...describeSecret(secret),
+    size: secretSize(secret),
     recipients,
     sealed: await seal(JSON.stringify({ user, name, content } satisfies SealedSecret), recipients),
   };
@@ -123,14 +123,18 @@ async function summaries(buckets: SecretBuckets, user: string): Promise<SecretSu
     .toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+/** Of one that was made before sizes were told. */
+const NO_SIZE = { bytes: 0, variableBytes: 0, maskedLines: 0 };
+
 /** Of two secrets with the same variable, folder or registry, a run could get only one. */
 async function refuseClash(secret: SealedSecret, others: readonly SecretSummary[]): Promise<void> {
   const { variables, mountPath, server } = describeSecret(secret);
   if (others.some(({ name }) => name === secret.name)) throw new SecretExists(secret.name);
-  if (others.length >= MAX_SECRETS) {
+  const fault = sizeFault([secretSize(secret), ...others.flatMap(({ size }) => size ?? NO_SIZE)]);
+  if (fault !== undefined) {
     throw new SecretLimit(
       `There is no room for secret ${secret.name}`,
-      `user ${secret.user} has ${others.length} secrets; ${MAX_SECRETS} are allowed`,
+      `user ${secret.user} would have too much of all secrets together: ${fault}`,
     );
   }
   for (const other of others) {

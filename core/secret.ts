@@ -68,6 +68,14 @@ export interface SecretSummary {
   readonly mountPath?: string;
   /** Registry of a `docker_registry` secret. */
   readonly server?: string;
+  /** What counts for the limits of its user. */
+  readonly size?: SecretSize;
+}
+
+export interface SecretSize {
+  readonly bytes: number;
+  readonly variableBytes: number;
+  readonly maskedLines: number;
 }
 
 /** A secret as the bucket keeps it. */

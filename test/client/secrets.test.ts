@@ -67,7 +67,18 @@ describe('a secret', () => {
     await client.create(variable('a', 'KEY', 'the value'));
     const listed = await client.list('alice');
     expect(listed).toEqual([
-      { name: 'a', user: 'alice', type: 'environment', createdAt: expect.any(String), variables: ['KEY'] },
+      {
+        name: 'a',
+        user: 'alice',
+        type: 'environment',
+        createdAt: expect.any(String),
+        variables: ['KEY'],
+        size: {
+          bytes: 'environmentKEYthe value'.length,
+          variableBytes: 'KEY=the value'.length,
+          maskedLines: 1,
+        },
+      },
     ]);
     expect(JSON.stringify(await stored('a'))).not.toContain('the value');
     expect(await node.opens('alice')).toEqual(['a={"type":"environment","key":"KEY","value":"the value"}']);
@@ -157,6 +168,34 @@ describe('a secret', () => {
       why: expect.stringContaining('Linux takes 131071 bytes with the name'),
     });
     await expect(client.create(variable('a', 'UID'))).rejects.toThrow('Secret a cannot be used');
+  });
+
+  it('is refused where all of its user would be too much, and nodes refuse what got there in another way', async () => {
+    const file = (name: string): SealedSecret => ({
+      user: 'alice',
+      name,
+      content: {
+        type: 'mounted',
+        mountPath: `/${name}`,
+        fileBase64: Buffer.from('twelve bytes\n'.repeat(8_000)).toString('base64'),
+      },
+    });
+    await client.create(file('a'));
+    await client.create(file('b'));
+    await expect(client.create(file('c'))).rejects.toMatchObject({
+      message: 'There is no room for secret c',
+      why: expect.stringContaining('they are 24000 lines to mask in logs'),
+    });
+    const recipients = await (await node.buckets).recipients();
+    const label = { ...file('c'), type: 'mounted', createdAt: '', variables: [], recipients } as const;
+    const sealed = await seal(JSON.stringify(file('c')), recipients);
+    await (await node.buckets).create({ ...label, sealed });
+    await expect(node.opens('alice')).rejects.toMatchObject({
+      type: 'SecretUnreadable',
+      message:
+        'The secrets of alice are too much for a run: they are 24000 lines to mask in logs ' +
+        '(a compressed file has none); 20000 are allowed. Delete some of them.',
+    });
   });
 
   it('is refused as long as nobody could ever open it', async () => {

@@ -9,9 +9,12 @@ import {
   summaryOf,
 } from '../../core/secret.ts';
 import type { Secret, SecretContent } from '../../core/secret.ts';
-import { deliverSecrets, describeSecret, secretBytes, secretTexts } from '../../core/secret-delivery.ts';
+import { deliverSecrets, describeSecret } from '../../core/secret-delivery.ts';
 import { secretFault } from '../../core/secret-fault.ts';
 import { registryCredentials, registryHost, registryOfImage } from '../../core/secret-registry.ts';
+import { createSecretMask } from '../../core/secret-mask.ts';
+import { secretBytes, secretSize, sizeFault } from '../../core/secret-size.ts';
+import { secretTexts } from '../../core/secret-texts.ts';
 import { newIdentityText, parseIdentities, seal, unseal } from '../../core/secret-seal.ts';
 
 const base64 = (text: string): string => Buffer.from(text).toString('base64');
@@ -167,9 +170,71 @@ describe('what has to be masked', () => {
       },
       ['{"type": "t", "private_key": "a\\nb", "nested": [{"token": "c"}]}', 'a\nb', 'c'],
     ],
-    ['a binary file in base64', { type: 'mounted', mountPath: '/m', fileBase64: '/////w==' }, ['/////w==']],
+    [
+      'a binary file in base64',
+      { type: 'mounted', mountPath: '/m', fileBase64: '/////w==' },
+      ['data:;base64,/////w=='],
+    ],
+    [
+      'the password in an address, which is sent alone',
+      { type: 'environment', key: 'K', value: 'https://user:s%21cret@pypi.example/simple/' },
+      ['https://user:s%21cret@pypi.example/simple/', 's%21cret', 's!cret'],
+    ],
+    [
+      'a token in an address',
+      { type: 'environment', key: 'K', value: 'https://ghp_token@github.com https://tok_en:x-oauth-basic@h' },
+      ['https://ghp_token@github.com https://tok_en:x-oauth-basic@h', 'ghp_token', 'tok_en'],
+    ],
   ])('%s', (_, content, texts) => {
     expect(secretTexts(named('n', content))).toEqual(texts);
+  });
+
+  const file = (content: string | Buffer): readonly string[] =>
+    secretTexts(
+      named('n', {
+        type: 'mounted',
+        mountPath: '/m',
+        fileBase64: Buffer.from(content).toString('base64'),
+      }),
+    );
+
+  it.each([
+    ['a shell', 'export API_TOKEN="tok-en-1"\nDB_PASSWORD=\'tok-en-2\'\nPLAIN_TOKEN=tok-en-3 # comment\n', 3],
+    ['YAML', 'hub:\n  token: "tok-en-1"\n  - api_key: tok-en-2\n  password: \'tok-en-3\'\n', 3],
+    ['TOML', '[x]\ntoken = "tok-en-1"\nlogins = [{ user = "u", password = "tok-en-2" }]\n', 2],
+    ['JSON with comments', '{ // mine\n  "accessToken": "tok-en-1",\n  "secret" : "tok-en-2" }\n', 2],
+    ['a list of variables', 'Server=db;Password=tok-en-1;Timeout=3\nhttps://h/?key=tok-en-2&x=1\n', 2],
+    [
+      '.netrc',
+      'machine api.wandb.ai\n  login user\n  password tok-en-1\nmachine g login me password tok-en-2',
+      2,
+    ],
+    ['git credentials', 'https://me:tok-en-1@git.example\n', 1],
+  ])('of %s: the values alone', (_, text, count) => {
+    const mask = createSecretMask(file(text));
+    for (let one = 1; one <= count; one += 1) {
+      expect(mask.maskText(`value is tok-en-${one}.`)).toBe('value is ***.');
+    }
+  });
+
+  it('of INI: the value with the spaces in it', () => {
+    expect(createSecretMask(file('[a]\npassword = two words \n')).maskText('got two words, two')).toBe(
+      'got ***, two',
+    );
+  });
+
+  it('of a binary file: its base64, wrapped or not, in both alphabets', () => {
+    const bytes = Buffer.from(Array.from({ length: 1_000 }, (_, at) => (at * 7_919) % 256));
+    const mask = createSecretMask(file(bytes));
+    const texts = [
+      bytes.toString('base64'),
+      bytes.toString('base64url'),
+      ...[64, 76].map((width) => bytes.toString('base64').replaceAll(new RegExp(`.{${width}}`, 'g'), '$&\n')),
+    ];
+    for (const text of texts) {
+      const rest = mask.maskText(text).replaceAll(/[*\n]/g, '');
+      expect(rest.length).toBeLessThan(8);
+    }
   });
 });
 
@@ -342,6 +407,32 @@ describe('sealing', () => {
 
 it('counts the bytes of a file, not those of its base64', () => {
   expect(secretBytes({ type: 'gcp', mountPath: '', fileBase64: base64('x'.repeat(300)) })).toBe(303);
+});
+
+describe('all secrets of a user', () => {
+  const file = (text: string | Buffer): Secret =>
+    named('n', { type: 'mounted', mountPath: '/m', fileBase64: Buffer.from(text).toString('base64') });
+  const fault = (...secrets: readonly Secret[]) => sizeFault(secrets.map(secretSize));
+
+  it('may be so many, so large, and have so many lines', () => {
+    expect(fault(...Array.from({ length: 100 }, (_, at) => variable(`K${at}`, 'v')))).toBeUndefined();
+    expect(fault(...Array.from({ length: 4 }, () => file(Buffer.alloc(524_000, 255))))).toBeUndefined();
+    expect(fault(file('a line of some length\n'.repeat(19_999)))).toBeUndefined();
+  });
+
+  it.each([
+    ['100 are allowed', Array.from({ length: 101 }, (_, at) => variable(`K${at}`, 'v'))],
+    ['2097152 are allowed', Array.from({ length: 5 }, () => file(Buffer.alloc(524_000, 255)))],
+    ['1048576 are allowed', Array.from({ length: 9 }, (_, at) => variable(`K${at}`, 'v'.repeat(131_000)))],
+    ['20000 are allowed', [file('a line of some length\n'.repeat(20_001))]],
+  ])('may not be more: %s', (words, secrets) => {
+    expect(fault(...secrets)).toContain(words);
+  });
+
+  it('have no lines to mask where they are short, or a file is binary', () => {
+    expect(secretSize(file('{\n}\n'.repeat(1_000))).maskedLines).toBe(0);
+    expect(secretSize(file(Buffer.alloc(100_000, 255))).maskedLines).toBe(0);
+  });
 });
 
 it('takes entries of the store for deleted that are no secrets, or another key says whose they are', () => {
