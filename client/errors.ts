@@ -12,6 +12,17 @@ export class ServerUnreachable extends Error {
   }
 }
 
+export class UserInvalid extends Error {
+  readonly why: string;
+  readonly fix = 'Set MCLI_USER to a name, or leave it unset: then the name on this machine counts.';
+
+  constructor(user: string, fault: string) {
+    super(`${JSON.stringify(user.slice(0, 60))} is not the name of a user`);
+    this.name = 'UserInvalid';
+    this.why = fault;
+  }
+}
+
 export class RunNotFound extends Error {
   readonly run: string;
 

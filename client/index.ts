@@ -15,6 +15,7 @@ export {
   SecretNotFound,
   SecretStoreSilent,
   ServerUnreachable,
+  UserInvalid,
 } from './errors.ts';
 export type { Heartbeat } from './heartbeats.ts';
 export { firstException } from './first-exception.ts';

@@ -17,6 +17,7 @@ import {
   secretKey,
   SECRETS_BUCKET,
   secretsOfUser,
+  userFault,
 } from '../core/secret.ts';
 import type { StoredSecret } from '../core/secret.ts';
 import { isRecipient } from '../core/secret-seal.ts';
@@ -52,6 +53,7 @@ export class SecretBuckets {
    * meanwhile comes the old entry, too: the last of a key counts.
    */
   async *entries({ user, after = 0 }: { user?: string; after?: number }): AsyncGenerator<SecretEntry> {
+    if (user !== undefined && userFault(user) !== undefined) return;
     const filter = user === undefined ? '>' : secretsOfUser(user);
     for await (const { key, message } of this.messages(SECRETS_BUCKET, filter, after)) {
       const secret = isWritten(message) ? parseStoredSecret(key, message.string()) : undefined;

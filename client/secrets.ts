@@ -1,6 +1,6 @@
 /** Secrets, as clients see them: sealed here with the public keys of the nodes, listed and deleted, never read back. */
 import { foldersOverlap } from '../core/mount-path.ts';
-import { MAX_SECRET_BYTES, summaryOf } from '../core/secret.ts';
+import { MAX_SECRET_BYTES, summaryOf, userFault } from '../core/secret.ts';
 import type { SealedSecret, SecretSummary, StoredSecret } from '../core/secret.ts';
 import { describeSecret } from '../core/secret-delivery.ts';
 import { secretFault } from '../core/secret-fault.ts';
@@ -14,6 +14,7 @@ import {
   SecretInvalid,
   SecretLimit,
   SecretNotFound,
+  UserInvalid,
 } from './errors.ts';
 import { SecretBuckets } from './secret-buckets.ts';
 
@@ -25,10 +26,12 @@ export class Secrets {
   }
 
   /**
-   * @throws SecretInvalid, SecretExists, SecretClash or SecretLimit
+   * @throws UserInvalid, SecretInvalid, SecretExists, SecretClash or SecretLimit
    * @throws NoNodeKeys where no node agent could ever open it
    */
   async create(secret: SealedSecret): Promise<SecretSummary> {
+    const noUser = userFault(secret.user);
+    if (noUser !== undefined) throw new UserInvalid(secret.user, noUser);
     const fault = secretFault(secret.name, secret.content);
     if (fault !== undefined) throw new SecretInvalid(secret.name, fault);
     const bytes = secretBytes(secret.content);

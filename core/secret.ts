@@ -139,6 +139,16 @@ const BASH_VARIABLES = new Set(
     .split(/\s+/),
 );
 
+const MAX_USER_LENGTH = 256;
+
+/** What is wrong with the name of a user, as the end of a sentence about it. Who has such a name has no secrets. */
+export function userFault(user: string): string | undefined {
+  if (user.trim() === '') return 'it is empty';
+  return user.length > MAX_USER_LENGTH
+    ? `it has ${user.length} characters; ${MAX_USER_LENGTH} are allowed`
+    : undefined;
+}
+
 /** The key of a secret in its bucket; every user has a token of the subject, for permissions. */
 export const secretKey = (user: string, name: string): string => `${keyToken(user)}.${keyToken(name)}`;
 export const secretsOfUser = (user: string): string => `${keyToken(user)}.*`;

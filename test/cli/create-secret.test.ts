@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -57,6 +57,14 @@ async function problemOf(word: SecretWord, given: Given) {
   if (!(error instanceof CliError)) throw error;
   return { ...error.problems[0], exitCode: error.exitCode };
 }
+
+it('a user is who MCLI_USER says, or whose name the machine knows where that says nothing', () => {
+  const { terminal } = aContext(Readable.from([]), false).context;
+  expect(new CliContext(terminal, { MCLI_USER: 'ann' }).user()).toBe('ann');
+  for (const env of [{}, { MCLI_USER: '' }]) {
+    expect(new CliContext(terminal, env).user()).toBe(userInfo().username);
+  }
+});
 
 describe('a value comes', () => {
   it('from a pipe, without the newline at its end', async () => {

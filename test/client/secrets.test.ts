@@ -3,6 +3,8 @@ import { Kvm } from '@nats-io/kv';
 import type { KV } from '@nats-io/kv';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Connections } from '../../client/connection.ts';
+import { Runs } from '../../client/runs.ts';
 import {
   KEYS_BUCKET,
   MAX_SECRET_BYTES,
@@ -12,6 +14,7 @@ import {
 } from '../../core/secret.ts';
 import type { SealedSecret, SecretContent } from '../../core/secret.ts';
 import { seal } from '../../core/secret-seal.ts';
+import { aRank } from '../support/docker.ts';
 import type { TestNats } from '../support/nats.ts';
 import { startNats } from '../support/nats.ts';
 import type { SecretNode } from '../support/secrets.ts';
@@ -96,6 +99,19 @@ describe('a secret', () => {
     expect(await node.opens('bob@x.y')).toEqual([expect.stringContaining('of bob')]);
     expect(await node.opens('alice')).toEqual([expect.stringContaining('of alice')]);
     expect(await node.opens('carol')).toEqual([]);
+  });
+
+  it.each(['', ' ', 'x'.repeat(257)])('belongs to no user without a name: %j', async (user) => {
+    await expect(client.create(variable('a', 'KEY', 'v', user))).rejects.toMatchObject({
+      message: expect.stringContaining('is not the name of a user'),
+      fix: expect.stringContaining('MCLI_USER'),
+    });
+    expect(await client.list(user)).toEqual([]);
+    // Somebody may have submitted a run for it without mcli.
+    expect(await node.opens(user)).toEqual([]);
+    const runs = new Runs(new Connections({ temporal: {}, namespace: 'none', natsUrl: nats.url }));
+    const submission = { spec: aRank('true').spec, submittedYaml: '', user };
+    await expect(runs.submit(submission)).rejects.toThrow('is not the name of a user');
   });
 
   it('is never changed, also not by two commands at once', async () => {
