@@ -10,6 +10,7 @@ import { containerName } from '../core/naming.ts';
 import { deliverSecrets } from '../core/secret-delivery.ts';
 import type { SecretDelivery, SecretFile } from '../core/secret-delivery.ts';
 import { registryCredentials } from '../core/secret-registry.ts';
+import type { RegistryCredentials } from '../core/secret-registry.ts';
 import { secretTexts } from '../core/secret-texts.ts';
 import type { Secret } from '../core/secret.ts';
 import { ownVariables } from '../core/tracking.ts';
@@ -19,7 +20,6 @@ import type { ContainerAdditions } from './container-config.ts';
 import { SECRET_ENVIRONMENT_PATH } from './container-config.ts';
 import type { RankAssignment, RankExecution } from './contract.ts';
 import type { Docker } from './docker.ts';
-import type { RegistryAuth } from './image.ts';
 import type { MaskedValues } from './masked-values.ts';
 import type { RuntimeDir } from './runtime-dir.ts';
 import type { SecretStore } from './secrets.ts';
@@ -30,7 +30,7 @@ export interface RunSecrets {
   additionsFor(input: RankExecution): Promise<ContainerAdditions>;
   authFor(
     input: RankAssignment & { readonly image: string; readonly user: string },
-  ): Promise<RegistryAuth | undefined>;
+  ): Promise<RegistryCredentials | undefined>;
   /** Variables for a run that sets `own` itself; waits for no longer than the signal allows. */
   variablesFor(
     user: string,

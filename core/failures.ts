@@ -46,6 +46,13 @@ export const FAILURES = {
     blame: 'user',
     hint: 'Build the image for the platform of the node, for instance with `docker build --platform linux/amd64`.',
   },
+  /** The image, or what the registry says of it, is of no use to Docker: it would be to no node. */
+  ImageInvalid: {
+    status: 'FAILED',
+    reason: 'FailedPull',
+    blame: 'user',
+    hint: 'Check that the name is that of a container image, and push the image again; a registry of your own may say more in its log.',
+  },
   /** There is no such host. */
   RegistryUnreachable: {
     status: 'FAILED',

@@ -1,9 +1,11 @@
 /** Which registry an image comes from, and which secret is for it. */
 import type { Secret } from './secret.ts';
 
+/** What to show a registry. */
 export interface RegistryCredentials {
-  /** Name of the secret. */
+  /** Name of the secret that this is from. */
   readonly secret: string;
+  /** The registry that the secret is for; Docker wants it as in `docker login`. */
   readonly server: string;
   readonly username: string;
   readonly password: string;
