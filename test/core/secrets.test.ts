@@ -248,6 +248,8 @@ describe('the registry of an image decides which log-in it gets', () => {
     ['registry-1.docker.io/user/image', 'docker.io'],
     ['ghcr.io/org/image:1', 'ghcr.io'],
     ['localhost/image', 'localhost'],
+    ['Evil/image', 'evil'],
+    ['EVIL/team/image:1', 'evil'],
     ['localhost:5000/image', 'localhost:5000'],
     ['Registry.Example:5000/a/b@sha256:0', 'registry.example:5000'],
     ['[::1]:5000/image', '[::1]:5000'],
