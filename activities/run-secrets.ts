@@ -37,6 +37,8 @@ export interface RunSecrets {
     own: Readonly<Record<string, string>>,
     signal: AbortSignal,
   ): Promise<Readonly<Record<string, string>>>;
+  /** What must not be seen of the secrets of a user, as they are now; waits for no longer than the signal allows. */
+  textsFor(user: string, signal: AbortSignal): Promise<readonly string[]>;
   /** Values that must not be seen in the log of a container, as they were when it was made; see `secretsOf` of logs. */
   maskedFor(ref: RankRef): Promise<readonly string[] | undefined>;
   /** The container is gone. */
@@ -74,6 +76,8 @@ export function createRunSecrets({ store, runtime, masked, docker }: Dependencie
 
     variablesFor: async (user, own, signal) =>
       deliverSecrets(await store.openFor(user, signal), own).environment,
+
+    textsFor: async (user, signal) => (await store.openFor(user, signal)).flatMap(secretTexts),
 
     maskedFor: (ref) => masked.recall(containerName(ref)),
 

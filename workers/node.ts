@@ -185,7 +185,11 @@ async function serveNode(config: NodeConfig): Promise<void> {
       cleanUp,
     }),
     ...createContainerTracker({ docker, runDetails, secretsOf }),
-    ...createTrackerActivities({ runDetails, variablesOf }),
+    ...createTrackerActivities({
+      runDetails,
+      variablesOf,
+      secretsOf: (user, signal) => secrets.textsFor(user, signal),
+    }),
   };
   const connection = await patiently('Temporal', () => NativeConnection.connect(connectionOptions));
   const client = new Client({ connection, namespace });
