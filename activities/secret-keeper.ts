@@ -17,6 +17,8 @@ interface Dependencies {
   readonly place: { readonly cluster: string; readonly node: string };
   /** Whether the cluster has this node; asked when something else than its key was published for it. */
   readonly isInCluster: () => Promise<boolean>;
+  /** Seals to the newest key what else this node has sealed to its own keys. */
+  readonly sealOwn: () => Promise<void>;
   readonly say?: (message: string) => void;
 }
 
@@ -34,6 +36,7 @@ export function createSecretKeeper({
   identities,
   place: { cluster, node },
   isInCluster,
+  sealOwn,
   say = (message) => console.error(message),
 }: Dependencies): SecretKeeper {
   let isPrepared = false;
@@ -109,6 +112,7 @@ export function createSecretKeeper({
         oldInUse ||= old.some((recipient) => entry.secret?.recipients.includes(recipient));
     }
     if (sealed > 0) say(`Sealed ${sealed} secrets to the keys that nodes have now.`);
+    if (isComplete && own.recipients.length > 1) await sealOwn();
     if (isComplete && old.length > 0 && !oldInUse) {
       say('No secret is sealed to the older keys of this node: they can be removed from its key file.');
     }

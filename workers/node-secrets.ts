@@ -49,13 +49,16 @@ export async function openNodeSecrets({
     owner: [controlPlane, cluster, node].join('/'),
     warn: (message) => console.error(message),
   });
-  const runSecrets = createRunSecrets({
-    store: createSecretStore({ buckets, identities, node }),
-    runtime,
-    masked: createMaskedValues({ runtime, identities, stateDirectory }),
-    docker,
+  const masked = createMaskedValues({ runtime, identities, stateDirectory });
+  const store = createSecretStore({ buckets, identities, node });
+  const runSecrets = createRunSecrets({ store, runtime, masked, docker });
+  const keeper = createSecretKeeper({
+    buckets,
+    identities,
+    place: { cluster, node },
+    isInCluster,
+    sealOwn: () => masked.sealAgain(),
   });
-  const keeper = createSecretKeeper({ buckets, identities, place: { cluster, node }, isInCluster });
   return {
     ...runSecrets,
     async watch(signal) {

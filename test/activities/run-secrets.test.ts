@@ -58,12 +58,8 @@ function tracked(command: string, spec: Partial<RunSpec> = {}): RankExecution {
 async function anAgent(roots: readonly string[] = [root], of: SecretNode = node) {
   const runtime = await openRuntimeDir({ roots, owner: 'test', warn: () => undefined });
   const { identities, folder: stateDirectory } = of;
-  const secrets = createRunSecrets({
-    store: of.store(0),
-    runtime,
-    masked: createMaskedValues({ runtime, identities, stateDirectory }),
-    docker,
-  });
+  const masked = createMaskedValues({ runtime, identities, stateDirectory });
+  const secrets = createRunSecrets({ store: of.store(0), runtime, masked, docker });
   const logs = aLogShipper(Promise.resolve(connection), { secretsOf: (ref) => secrets.maskedFor(ref) });
   const activities = createContainerActivities({
     docker,
@@ -72,7 +68,7 @@ async function anAgent(roots: readonly string[] = [root], of: SecretNode = node)
     additionsFor: (input) => secrets.additionsFor(input),
     cleanUp: (ref) => secrets.released(ref),
   });
-  return { activities, secrets, runtime };
+  return { activities, secrets, runtime, masked };
 }
 
 const give = (name: string, content: SecretContent) => client.create({ user: 'tester', name, content });
@@ -194,6 +190,41 @@ describe('the log of a run', () => {
     await anAttempt().run(second.activities['remove-container'], rank);
     expect((await shippedLog(connection, rank)).text).toBe('before ***\nafter ***\n');
     expect(await second.secrets.maskedFor(rank)).toEqual([]);
+  });
+});
+
+describe('what a log must not show', () => {
+  const rank = aRank('true');
+  const container = containerName(rank);
+  /** What a crash of the agent or the machine leaves of a file. */
+  const halve = async (file: string) => writeFile(file, (await readFile(file, 'utf8')).slice(0, 5));
+
+  it('is known also where an agent was killed while it wrote it down', async () => {
+    const { masked, runtime, secrets } = await anAgent();
+    await runtime.make(container);
+    await masked.remember(container, ['first', 'second']);
+    await halve(path.join(runtime.folder(container), 'masked.json'));
+    expect(await secrets.maskedFor(rank)).toEqual(['first', 'second']);
+    await writeFile(path.join(node.folder, 'masked', 'mcli-lost-0-0.age.new'), 'half');
+    expect((await masked.list()).map((one) => one.container).toSorted()).toEqual(
+      ['mcli-lost-0-0', container].toSorted(),
+    );
+    for (const one of ['mcli-lost-0-0', container]) await masked.forget(one);
+    expect(await masked.list()).toEqual([]);
+  });
+
+  it('is known after a rotation whose older keys were removed, as the agent has said they could be', async () => {
+    const { masked, runtime, secrets } = await anAgent();
+    await runtime.make(container);
+    await masked.remember(container, ['value']);
+    node.own.seal = () => masked.sealAgain();
+    await node.newKey();
+    await node.look();
+    expect(node.said.at(-1)).toContain('they can be removed from its key file');
+    await node.dropOlderKeys();
+    await rm(path.join(runtime.folder(container), 'masked.json'));
+    expect(await secrets.maskedFor(rank)).toEqual(['value']);
+    await masked.forget(container);
   });
 });
 

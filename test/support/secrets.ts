@@ -29,6 +29,7 @@ export async function aSecretNode(connection: NatsConnection, node: string) {
   const keyFile = path.join(folder, 'node.key');
   const said: string[] = [];
   const cluster = { hasNode: true };
+  const own = { seal: async (): Promise<void> => undefined };
   const buckets = Promise.resolve(new SecretBuckets(jetstream(connection, { timeout: REQUEST_TIMEOUT_MS })));
   const identities = createIdentityReader(keyFile, (message) => said.push(message));
   const keeper = createSecretKeeper({
@@ -36,6 +37,7 @@ export async function aSecretNode(connection: NatsConnection, node: string) {
     identities,
     place: { cluster: 'c', node },
     isInCluster: async () => cluster.hasNode,
+    sealOwn: () => own.seal(),
     say: (message) => said.push(message),
   });
   /** The newest first. */
@@ -49,6 +51,8 @@ export async function aSecretNode(connection: NatsConnection, node: string) {
     said,
     /** As the cluster has it. */
     cluster,
+    /** What else the node has sealed. */
+    own,
     look: () => keeper.look(),
     store: (passOnMs: number) => createSecretStore({ buckets, identities, node, passOnMs }),
     /** What the node has of a user's secrets, as `name=content`. */
