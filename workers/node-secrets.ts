@@ -47,6 +47,7 @@ export async function openNodeSecrets({
   const runtime = await openRuntimeDir({
     roots: runtimeRoots,
     owner: [controlPlane, cluster, node].join('/'),
+    stateDirectory,
     warn: (message) => console.error(message),
   });
   const masked = createMaskedValues({ runtime, identities, stateDirectory });

@@ -1,4 +1,15 @@
-import { access, chmod, mkdir, mkdtemp, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import {
+  access,
+  chmod,
+  mkdir,
+  mkdtemp,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import Dockerode from 'dockerode';
@@ -56,8 +67,8 @@ function tracked(command: string, spec: Partial<RunSpec> = {}): RankExecution {
 
 /** One life of an agent with secrets. */
 async function anAgent(roots: readonly string[] = [root], of: SecretNode = node) {
-  const runtime = await openRuntimeDir({ roots, owner: 'test', warn: () => undefined });
   const { identities, folder: stateDirectory } = of;
+  const runtime = await openRuntimeDir({ roots, owner: 'test', stateDirectory, warn: () => undefined });
   const masked = createMaskedValues({ runtime, identities, stateDirectory });
   const secrets = createRunSecrets({ store: of.store(0), runtime, masked, docker });
   const logs = aLogShipper(Promise.resolve(connection), { secretsOf: (ref) => secrets.maskedFor(ref) });
@@ -251,7 +262,12 @@ describe('the folder in memory', () => {
     const warnings: string[] = [];
     const onDisk = await mkdtemp(path.join(tmpdir(), 'mcli-test-'));
     const open = (...roots: string[]) =>
-      openRuntimeDir({ roots, owner: 'o', warn: (message) => warnings.push(message) });
+      openRuntimeDir({
+        roots,
+        owner: 'o',
+        stateDirectory: onDisk,
+        warn: (message) => warnings.push(message),
+      });
     const chosen = await open(path.join(onDisk, 'mcli'), path.join(root, 'mcli'));
     expect(chosen.folder('c')).toMatch(new RegExp(`^${root}/mcli/[0-9a-f]{12}/c$`));
     expect(warnings).toEqual([]);
@@ -263,8 +279,26 @@ describe('the folder in memory', () => {
   it('lets nobody else in, also when it was made for all', async () => {
     const open = path.join(root, 'open');
     await mkdir(open, { mode: 0o755 });
-    await openRuntimeDir({ roots: [open], owner: 'o', warn: () => undefined });
+    await anAgent([open]);
     expect((await stat(open)).mode & 0o777).toBe(0o700);
+  });
+
+  it('is nowhere where a link leads that somebody has put there', async () => {
+    const elsewhere = path.join(root, 'elsewhere');
+    await mkdir(elsewhere, { mode: 0o755 });
+    await symlink(elsewhere, path.join(root, 'link'));
+    await expect(anAgent([path.join(root, 'link')])).rejects.toThrow('a link to one: remove it');
+    expect((await stat(elsewhere)).mode & 0o777).toBe(0o755);
+  });
+
+  it('is cleared up where an earlier agent had it, too', async () => {
+    const before = await anAgent([path.join(root, 'before')]);
+    const folder = await before.runtime.make('mcli-gone-0-0');
+    await writeFile(path.join(folder, 'secret'), 'plain');
+    const { runtime } = await anAgent([path.join(root, 'after')]);
+    expect((await runtime.list()).map(({ container }) => container)).toEqual(['mcli-gone-0-0']);
+    await runtime.remove('mcli-gone-0-0');
+    expect(await isThere(path.dirname(folder))).toBe(false);
   });
 
   it('keeps what belongs to a container, and loses what a vanished one has left', async () => {
