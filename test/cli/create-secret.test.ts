@@ -135,6 +135,19 @@ describe('a value comes', () => {
     await expect(readSecret(context, word, argument, flags)).rejects.toThrow(/is missing|missing arguments/);
   });
 
+  it.each(['first-secret\rsecond-secret\r', 'first-secret\nsecond', 'first-secret\r\n\r\n'])(
+    'not from the first of several lines that are pasted: %j',
+    async (pasted) => {
+      const stdin = new PassThrough();
+      const { context, stderr, said } = aContext(stdin, true);
+      const reading = readSecret(context, 'env', 'KEY', { input: true });
+      while (!said().includes('Value of KEY')) await once(stderr, 'said');
+      stdin.write(pasted);
+      await expect(reading).rejects.toThrow('Several lines were pasted, and a prompt takes one');
+      expect(said()).not.toContain('secret');
+    },
+  );
+
   it('not at all from a person who leaves with Ctrl-C', async () => {
     const stdin = new PassThrough();
     const { context, stderr, said } = aContext(stdin, true);
