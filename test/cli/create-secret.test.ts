@@ -299,6 +299,15 @@ describe('credentials of clouds', () => {
       config: '[DEFAULT]\nkey_file=\nuser=u\n',
       keyFile: 'PEM',
     });
+    const several = await file('oci-several', `# mine\n[DEFAULT]\nkey_file=${key}\n\n[other]\nuser=u`);
+    expect((await read('oci', { flags: { configFile: several } })).content).toMatchObject({
+      config: `# mine\n[DEFAULT]\nkey_file=${key}\n\n[other]\nkey_file=\nuser=u`,
+    });
+    const none = await file('oci-none', 'user=u\n');
+    expect(await problemOf('oci', { flags: { configFile: none, keyFile: key } })).toMatchObject({
+      message: expect.stringContaining('is no config file of OCI'),
+      why: 'there is no section like [DEFAULT]',
+    });
   });
 
   it('for Databricks make an address of the host', async () => {
