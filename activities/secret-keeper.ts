@@ -22,6 +22,13 @@ interface Dependencies {
   readonly say?: (message: string) => void;
 }
 
+interface Done {
+  /** Those of this node, and the version of all. */
+  readonly keys: string;
+  readonly recipients: readonly string[];
+  readonly upTo: number;
+}
+
 export interface SecretKeeper {
   /** Looks at once and every 5 s; ends with `signal`. */
   watch(signal: AbortSignal): Promise<void>;
@@ -42,7 +49,7 @@ export function createSecretKeeper({
   let isPrepared = false;
   let isUnwelcome = false;
   /** Up to which revision all secrets have been looked at, for these keys: what is older needs no second look. */
-  let done = { keys: '', upTo: 0 };
+  let done: Done = { keys: '', recipients: [], upTo: 0 };
 
   return { watch, look };
 
@@ -93,7 +100,7 @@ export function createSecretKeeper({
   async function passOn(store: SecretBuckets, own: NodeIdentities): Promise<void> {
     const keys = [await store.recipientsVersion(), ...own.recipients].join(' ');
     const isComplete = keys !== done.keys;
-    const recipients = await store.recipients();
+    const recipients = isComplete ? await store.recipients() : done.recipients;
     const old = own.recipients.slice(1).filter((recipient) => !recipients.includes(recipient));
     let upTo = isComplete ? 0 : done.upTo;
     let sealed = 0;
@@ -116,7 +123,7 @@ export function createSecretKeeper({
     if (isComplete && old.length > 0 && !oldInUse) {
       say('No secret is sealed to the older keys of this node: they can be removed from its key file.');
     }
-    done = { keys, upTo };
+    done = { keys, recipients, upTo };
   }
 }
 
