@@ -115,8 +115,9 @@ export function createSecretKeeper({
       });
       if (outcome === 'sealed') sealed += 1;
       // What another agent has sealed meanwhile comes again, as it is now.
-      if (outcome === 'kept')
+      if (outcome === 'kept') {
         oldInUse ||= old.some((recipient) => entry.secret?.recipients.includes(recipient));
+      }
     }
     if (sealed > 0) say(`Sealed ${sealed} secrets to the keys that nodes have now.`);
     if (isComplete && own.recipients.length > 1) await sealOwn();

@@ -50,7 +50,8 @@ export function createTrackerActivities({
       let mask: SecretMask;
       try {
         variables = await variablesOf(input, signal);
-        mask = createSecretMask(await secretsOf(input.user, signal));
+        const isNamed = trackers.some((tracker) => tracker !== 'mlflow');
+        mask = createSecretMask(isNamed ? await secretsOf(input.user, signal) : []);
       } catch (error) {
         const problem = sayAtStart(error);
         return { entries: trackers.map((tracker) => ({ tracker, problem })), environment: {} };

@@ -105,14 +105,16 @@ function* formsOf(value: string): Generator<string> {
   const plain = folded(text);
   for (const { start, end } of maskedLines(text)) {
     yield* pieces(plain, start, end);
-    for (const [before, base64] of encoded.entries())
+    for (const [before, base64] of encoded.entries()) {
       yield* pieces(base64, ...digits(before + start, before + end));
+    }
   }
   const { start, end } = trimmed(text, { start: 0, end: text.length });
   for (const from of new Set([0, start])) {
     const before = (3 - (from % 3)) % 3;
-    for (const to of new Set([end, text.length]))
+    for (const to of new Set([end, text.length])) {
       yield* wrapped(encoded[before] ?? '', ...digits(before + from, before + to));
+    }
   }
 }
 
@@ -126,8 +128,9 @@ const digits = (start: number, end: number): [from: number, to: number] => [
 function* wrapped(base64: string, from: number, to: number): Generator<string> {
   for (const width of BASE64_WIDTHS) {
     if (to - from <= width) continue;
-    for (let at = from; at + SHORTEST_LINE <= to; at += width)
+    for (let at = from; at + SHORTEST_LINE <= to; at += width) {
       yield base64.slice(at, Math.min(at + width, to));
+    }
   }
 }
 

@@ -43,7 +43,7 @@ beforeEach(async () => {
 afterEach(async () => {
   await client[Symbol.asyncDispose]();
   await Promise.all(nodes.map((one) => one.remove()));
-  // A server that makes a stream anew right after it was deleted may find messages of the old one.
+  // Not deleted: once, a stream that was made anew right after that had messages of the old one.
   const { streams } = await jetstream(connection).jetstreamManager();
   for (const bucket of [SECRETS_BUCKET, KEYS_BUCKET]) await streams.purge(`KV_${bucket}`);
 });
