@@ -131,7 +131,12 @@ class RankLog {
   }
 
   follow(): void {
-    this.#passes = this.#passes.then(() => this.#pass());
+    this.#passes = this.#passes
+      .then(() => this.#pass())
+      .catch((error: unknown) => {
+        // Unheard, it would end the agent, and the next one, too.
+        console.error(`The log of ${this.#name} is not read on: ${String(error)}`);
+      });
   }
 
   close(reason: string): Promise<void> {
@@ -144,7 +149,7 @@ class RankLog {
     const secrets = this.#mask ? [] : await untilItWorks(this.#name, () => this.#secretsOf(this.#ref));
     this.#position ??= await untilItWorks(this.#name, () => this.#stream.position(this.#ref));
     if (secrets === undefined) this.#enqueueNotice(SECRETS_ARE_UNKNOWN);
-    this.#mask ??= createSecretMask(secrets ?? []);
+    this.#mask ??= this.#maskOf(secrets ?? []);
     let fruitless = 0;
     for (let pauseMs = RETRY_MS; !this.#isOver;) {
       const state = await untilItWorks(this.#name, () => this.#docker.inspect(this.#name));
@@ -164,6 +169,17 @@ class RankLog {
       }
     }
     await this.#drain();
+  }
+
+  /** Whatever the secrets are like: a log that never ends would keep the GPUs of its run. */
+  #maskOf(secrets: readonly string[]): SecretMask {
+    try {
+      return createSecretMask(secrets);
+    } catch (error) {
+      console.error(`What the log of ${this.#name} must not show cannot be looked for: ${String(error)}`);
+      this.#enqueueNotice(SECRETS_ARE_TOO_MUCH);
+      return createSecretMask([]);
+    }
   }
 
   /**
@@ -338,6 +354,9 @@ const BEGINNING_IS_GONE =
 const SECRETS_ARE_UNKNOWN =
   'Lines are missing here: the secrets that must not be seen in them can no longer be told, since the key of the node ' +
   'was taken away. What the run prints from here on is not kept.';
+const SECRETS_ARE_TOO_MUCH =
+  'Lines are missing here: the secrets that must not be seen in them are too much for the agent to look for. ' +
+  'What the run prints from here on is not kept.';
 const FILE_IS_DAMAGED =
   "Lines are missing here: Docker cannot read the rest of its own file. Was the node's disk full, or its power off?";
 

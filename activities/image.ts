@@ -1,29 +1,22 @@
 /** Brings the image of a run to the node. */
 import type { FailureType } from '../core/failures.ts';
+import { createSecretMask } from '../core/secret-mask.ts';
 import { registryOfImage } from '../core/secret-registry.ts';
+import type { RegistryCredentials } from '../core/secret-registry.ts';
 import { runFailure, whileAttached, whileDockerIsAway } from './attached.ts';
 import type { NodeActivities, PulledImage, PullProgress } from './contract.ts';
 import type { Docker, ImageState } from './docker.ts';
 import type { PullEvent } from './docker-streams.ts';
 import { DockerError } from './docker-requests.ts';
+import { foreignWords } from './foreign-words.ts';
 import type { ImageLedger } from './image-ledger.ts';
-
-/** What to show a registry. */
-export interface RegistryAuth {
-  /** Name of the secret that this is from. */
-  readonly secret: string;
-  /** The registry that the secret is for, as in `docker login`. */
-  readonly server: string;
-  readonly username: string;
-  readonly password: string;
-}
 
 interface Dependencies {
   readonly docker: Docker;
   /** Told what is needed, and what came. */
   readonly images?: Pick<ImageLedger, 'expect' | 'arrived'>;
   /** Asked before every pull; undefined where the user has no secret for this registry. */
-  readonly authFor?: (input: PullInput) => Promise<RegistryAuth | undefined>;
+  readonly authFor?: (input: PullInput) => Promise<RegistryCredentials | undefined>;
   /** As `docker run` does it: an image that is on the machine is used as it is. Otherwise every run pulls. */
   readonly allowLocalImages: boolean;
   /** How long a pull may stand still before the registry counts as unreachable. */
@@ -87,7 +80,7 @@ export function createImageActivities(dependencies: Dependencies): Pick<NodeActi
     image: string,
     layers: PulledLayers,
     signal: AbortSignal,
-    auth: RegistryAuth | undefined,
+    auth: RegistryCredentials | undefined,
   ): Promise<void> {
     const login = auth && {
       username: auth.username,
@@ -111,8 +104,10 @@ export function createImageActivities(dependencies: Dependencies): Pick<NodeActi
       }
       if (!(error instanceof DockerError) || error.unreachable) throw error;
       const type = classifyPullError(error.message, auth !== undefined);
-      const words = withoutEnd(error.message);
-      throw pullFailure(input, type, aboutSecrets(input, type, auth, words), error);
+      // A registry may say what it likes, also what it was shown. The error itself quotes it, and so does its cause.
+      const words = withoutEnd(foreignWords(error.message, createSecretMask(auth ? [auth.password] : [])));
+      const cause = new DockerError(words, error.statusCode);
+      throw pullFailure(input, type, aboutSecrets(input, type, auth, words), cause);
     } finally {
       clearTimeout(watchdog);
     }
@@ -160,7 +155,7 @@ function withTag(image: string): string {
 
 /** In order: the first that fits the words of daemon or registry. */
 const PULL_ERRORS: readonly (readonly [FailureType, RegExp])[] = [
-  ['RegistryRateLimited', /toomanyrequests|too many requests|rate limit/i],
+  ['RegistryRateLimited', /toomanyrequests|too many requests|rate limit|(?<!disk )quota exceeded/i],
   ['PullDiskFull', /no space left on device|disk quota exceeded/i],
   [
     'ImageWrongPlatform',
@@ -172,18 +167,22 @@ const PULL_ERRORS: readonly (readonly [FailureType, RegExp])[] = [
     'ImageNotFound',
     /repository does not exist|manifest unknown|name unknown|not found|invalid reference format/i,
   ],
+  // ECR's log-ins are good for 12 hours.
+  ['ImageUnauthorized', /token (?:has |is )?expired/i],
   ['ImageForbidden', /denied|forbidden|HTTP 403|not authorized/i],
   ['ImageUnauthorized', /unauthorized|authentication required|no basic auth credentials|HTTP 401/i],
   ['RegistryUnreachable', /no such host/i],
   [
     'RegistryDown',
-    /dial tcp|connection re(?:fused|set)|timeout|deadline exceeded|unreachable|server misbehaving|EOF|received unexpected HTTP status: 5|HTTP 5\d\d|service unavailable/i,
+    /dial tcp|connection re(?:fused|set)|timeout|deadline exceeded|unreachable|server misbehaving|EOF|received unexpected HTTP status: 5|HTTP 5\d\d|service unavailable|server closed|context canceled/i,
   ],
+  // The daemon's own words for its own disk. All others may be a registry's, which are no reason to mistrust a node.
+  ['DockerError', /content store|\/var\/lib\/|input\/output error|read-only file system/i],
 ];
 
 /** @param loggedIn whether the registry was shown credentials: it refuses strangers and the unworthy in the same words. */
 export function classifyPullError(message: string, loggedIn: boolean): FailureType {
-  const type = PULL_ERRORS.find(([, pattern]) => pattern.test(message))?.[0] ?? 'DockerError';
+  const type = PULL_ERRORS.find(([, pattern]) => pattern.test(message))?.[0] ?? 'ImageInvalid';
   if (type === 'ImageForbidden' && !loggedIn) return 'ImageUnauthorized';
   if (type === 'ImageNotFound' && loggedIn && /denied/i.test(message)) return 'ImageForbidden';
   return type;
@@ -193,7 +192,7 @@ export function classifyPullError(message: string, loggedIn: boolean): FailureTy
 function aboutSecrets(
   { image, user }: PullInput,
   type: FailureType,
-  auth: RegistryAuth | undefined,
+  auth: RegistryCredentials | undefined,
   words: string,
 ): string {
   const mayHelp =

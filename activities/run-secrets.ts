@@ -7,9 +7,11 @@ import path from 'node:path';
 import { cancellationSignal } from '@temporalio/activity';
 import type { RankRef } from '../core/naming.ts';
 import { containerName } from '../core/naming.ts';
-import { deliverSecrets, secretTexts } from '../core/secret-delivery.ts';
+import { deliverSecrets } from '../core/secret-delivery.ts';
 import type { SecretDelivery, SecretFile } from '../core/secret-delivery.ts';
 import { registryCredentials } from '../core/secret-registry.ts';
+import type { RegistryCredentials } from '../core/secret-registry.ts';
+import { secretTexts } from '../core/secret-texts.ts';
 import type { Secret } from '../core/secret.ts';
 import { ownVariables } from '../core/tracking.ts';
 import { quoteForShell } from '../core/shell-words.ts';
@@ -18,24 +20,25 @@ import type { ContainerAdditions } from './container-config.ts';
 import { SECRET_ENVIRONMENT_PATH } from './container-config.ts';
 import type { RankAssignment, RankExecution } from './contract.ts';
 import type { Docker } from './docker.ts';
-import type { RegistryAuth } from './image.ts';
 import type { MaskedValues } from './masked-values.ts';
 import type { RuntimeDir } from './runtime-dir.ts';
 import type { SecretStore } from './secrets.ts';
 import { UnreadableSecret } from './secrets.ts';
 
 export interface RunSecrets {
-  /** Fails with SecretUnreadable. To be called inside an activity, as the next. */
+  /** Fails with SecretUnreadable, NodeWithoutKey or SecretNotPassedOn. To be called inside an activity, as the next. */
   additionsFor(input: RankExecution): Promise<ContainerAdditions>;
   authFor(
     input: RankAssignment & { readonly image: string; readonly user: string },
-  ): Promise<RegistryAuth | undefined>;
+  ): Promise<RegistryCredentials | undefined>;
   /** Variables for a run that sets `own` itself; waits for no longer than the signal allows. */
   variablesFor(
     user: string,
     own: Readonly<Record<string, string>>,
     signal: AbortSignal,
   ): Promise<Readonly<Record<string, string>>>;
+  /** What must not be seen of the secrets of a user, as they are now; waits for no longer than the signal allows. */
+  textsFor(user: string, signal: AbortSignal): Promise<readonly string[]>;
   /** Values that must not be seen in the log of a container, as they were when it was made; see `secretsOf` of logs. */
   maskedFor(ref: RankRef): Promise<readonly string[] | undefined>;
   /** The container is gone. */
@@ -74,6 +77,8 @@ export function createRunSecrets({ store, runtime, masked, docker }: Dependencie
     variablesFor: async (user, own, signal) =>
       deliverSecrets(await store.openFor(user, signal), own).environment,
 
+    textsFor: async (user, signal) => (await store.openFor(user, signal)).flatMap(secretTexts),
+
     maskedFor: (ref) => masked.recall(containerName(ref)),
 
     released: (ref) => remove(containerName(ref)),
@@ -97,7 +102,7 @@ export function createRunSecrets({ store, runtime, masked, docker }: Dependencie
     } catch (error) {
       if (!(error instanceof UnreadableSecret)) throw error;
       const { rank, node } = input;
-      throw runFailure({ type: 'SecretUnreadable', message: error.message, rank, node });
+      throw runFailure({ type: error.type, message: error.message, rank, node });
     }
   }
 }

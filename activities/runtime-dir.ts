@@ -3,7 +3,20 @@
  * touches a disk, unless the machine swaps; only the user of the agent can enter it.
  */
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, readdir, rm, rmdir, stat, statfs } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import {
+  chmod,
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  rmdir,
+  stat,
+  statfs,
+  writeFile,
+} from 'node:fs/promises';
 import path from 'node:path';
 
 export interface RuntimeDir {
@@ -21,15 +34,18 @@ interface Options {
   readonly roots: readonly string[];
   /** Whose containers: agents that share a machine do not see each other's folders. */
   readonly owner: string;
+  /** Outlives the machine's restarts. What roots there are depends on the environment, which may be another next time. */
+  readonly stateDirectory: string;
   readonly warn: (message: string) => void;
 }
 
 /** @throws Error when somebody else could look into the folder, or it cannot be made. */
-export async function openRuntimeDir({ roots, owner, warn }: Options): Promise<RuntimeDir> {
+export async function openRuntimeDir({ roots, owner, stateDirectory, warn }: Options): Promise<RuntimeDir> {
   const root = await chooseRoot(roots, warn);
   await mkdir(root, { recursive: true, mode: 0o700 });
   await refuseForeign(root);
   const own = path.join(root, createHash('sha256').update(owner).digest('hex').slice(0, 12));
+  const all = await rememberPlace(path.join(stateDirectory, 'runtime-places.json'), own);
   const folder = (container: string): string => path.join(own, container);
   return {
     folder,
@@ -39,21 +55,44 @@ export async function openRuntimeDir({ roots, owner, warn }: Options): Promise<R
       return folder(container);
     },
     async remove(container) {
-      await rm(folder(container), { recursive: true, force: true });
-      // Of a stack that is gone nothing shall stay; others of this one keep the folder.
-      await rmdir(own).catch(() => undefined);
+      for (const place of all) {
+        await rm(path.join(place, container), { recursive: true, force: true });
+        // Of a stack that is gone nothing shall stay; others of this one keep the folder.
+        await rmdir(place).catch(() => undefined);
+      }
     },
-    async list() {
-      const containers = await readdir(own).catch(() => []);
-      const ages = await Promise.all(
-        containers.map(async (container) => {
-          const found = await stat(folder(container)).catch(() => undefined);
-          return found === undefined ? [] : [{ container, ageMs: Date.now() - found.mtimeMs }];
-        }),
-      );
-      return ages.flat();
-    },
+    list: async () => (await Promise.all(all.map(containersIn))).flat(),
   };
+}
+
+/** This place, and those where an earlier agent has left something. */
+async function rememberPlace(file: string, own: string): Promise<readonly string[]> {
+  const earlier = await readPlaces(file);
+  const all = [own, ...earlier.filter((place) => place !== own && existsSync(place))];
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+  await writeFile(`${file}.new`, JSON.stringify(all));
+  await rename(`${file}.new`, file);
+  return all;
+}
+
+/** None where the file is not there, or was torn by a power cut. */
+async function readPlaces(file: string): Promise<readonly string[]> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as readonly string[];
+  } catch {
+    return [];
+  }
+}
+
+async function containersIn(place: string): ReturnType<RuntimeDir['list']> {
+  const containers = await readdir(place).catch(() => []);
+  const ages = await Promise.all(
+    containers.map(async (container) => {
+      const found = await stat(path.join(place, container)).catch(() => undefined);
+      return found === undefined ? [] : [{ container, ageMs: Date.now() - found.mtimeMs }];
+    }),
+  );
+  return ages.flat();
 }
 
 /** Where the folders of an agent are unless a setting says otherwise. */
@@ -87,7 +126,13 @@ async function isInMemory(...folders: readonly string[]): Promise<boolean> {
 
 /** Anyone may make folders in /dev/shm: one that another user has made must not be trusted. */
 async function refuseForeign(root: string): Promise<void> {
-  const { uid, mode } = await stat(root);
+  const found = await lstat(root);
+  if (!found.isDirectory()) {
+    throw new Error(
+      `${root} is no folder, or a link to one: remove it, or name another in MCLI_NODE_RUNTIME_DIR.`,
+    );
+  }
+  const { uid, mode } = found;
   const own = process.getuid?.() ?? uid;
   if (uid !== own) {
     throw new Error(

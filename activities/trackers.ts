@@ -5,6 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApplicationFailure, cancellationSignal } from '@temporalio/activity';
 import type { RunDetails } from '../client/run-history.ts';
+import { createSecretMask } from '../core/secret-mask.ts';
+import type { SecretMask } from '../core/secret-mask.ts';
 import { flattenParameters } from '../core/tracking-report.ts';
 import type { RunReport } from '../core/tracking-report.ts';
 import { entryLink, missingKey, RUN_TAG, TRACKER_NAMES, trackersOf } from '../core/tracking.ts';
@@ -21,6 +23,8 @@ interface Dependencies {
   /** Undefined when there is no such run (any more). */
   readonly runDetails: (run: string) => Promise<RunDetails | undefined>;
   readonly variablesOf: TrackerVariables;
+  /** What a link must not show, since it goes into the history: texts of the user's secrets. */
+  readonly secretsOf?: (user: string, signal: AbortSignal) => Promise<readonly string[]>;
 }
 
 type TrackerActivities = Pick<NodeActivities, 'open-trackers' | 'report-run'>;
@@ -34,21 +38,28 @@ const REPORT_REQUEST_MS = 20_000;
 const END_MS = 10_000;
 const END_LOOK_MS = 100;
 
-export function createTrackerActivities({ runDetails, variablesOf }: Dependencies): TrackerActivities {
+export function createTrackerActivities({
+  runDetails,
+  variablesOf,
+  secretsOf = async () => [],
+}: Dependencies): TrackerActivities {
   return {
     async 'open-trackers'(input) {
       const trackers = trackersOf(input.spec);
       const signal = AbortSignal.any([AbortSignal.timeout(OPEN_MS), cancellationSignal()]);
       let variables: Variables;
+      let mask: SecretMask;
       try {
         variables = await variablesOf(input, signal);
+        const isNamed = trackers.some((tracker) => tracker !== 'mlflow');
+        mask = createSecretMask(isNamed ? await secretsOf(input.user, signal) : []);
       } catch (error) {
         const problem = sayAtStart(error);
         return { entries: trackers.map((tracker) => ({ tracker, problem })), environment: {} };
       }
       const entries = trackers
         .filter((tracker) => tracker !== 'mlflow')
-        .map((tracker) => namedEntry(tracker, variables));
+        .map((tracker) => namedEntry(tracker, variables, mask));
       if (!trackers.includes('mlflow')) return { entries, environment: {} };
       try {
         const { runId, url } = await openMlflow(input, variables, signal);
@@ -90,8 +101,9 @@ export function createTrackerActivities({ runDetails, variablesOf }: Dependencie
 }
 
 /** The entry of a tracker that lets its clients name entries: nobody has to be asked. */
-function namedEntry(tracker: Tracker, variables: Variables): TrackerEntry {
-  const url = entryLink(tracker, variables);
+function namedEntry(tracker: Tracker, variables: Variables, mask: SecretMask): TrackerEntry {
+  const link = entryLink(tracker, variables);
+  const url = link === undefined || mask.find(Buffer.from(link)).length > 0 ? undefined : link;
   const problem = missingKey(tracker, variables);
   return { tracker, ...(url !== undefined && { url }), ...(problem !== undefined && { problem }) };
 }

@@ -56,7 +56,7 @@ export class CliContext {
   }
 
   user(): string {
-    return this.env['MCLI_USER'] ?? userInfo().username;
+    return this.env['MCLI_USER'] || userInfo().username;
   }
 
   /** No is the answer where nobody can be asked. */

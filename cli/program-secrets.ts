@@ -24,6 +24,7 @@ export function addGetSecrets(get: Command, context: CliContext, dispatch: Dispa
     .alias('secret')
     .description('list your secrets; values are never shown')
     .option('--type <type>', 'only of this type', 'all')
+    .option('--ids', 'show the keys under which NATS has them')
     .addOption(
       new Option('-o, --output <format>', 'output format')
         .choices(['table', 'json', 'yaml', 'name'])

@@ -83,9 +83,23 @@ export async function readOci(
   const named = /^\s*key_file\s*=\s*(.+?)\s*$/m.exec(config)?.[1];
   const keyPath = await input.text(keyFile, { words: 'path of the key file', flag: '--key-file' }, named);
   const key = await input.textFile(keyPath, { words: 'key file', flag: '--key-file' });
-  if (named !== undefined) return { config, keyFile: key };
-  // The container's path is put in later, where there is a line for it.
-  return { config: config.replace(/^\s*\[.*\].*$/m, (section) => `${section}\nkey_file=`), keyFile: key };
+  const sections = config.split(/^(?=[ \t]*\[)/m);
+  if (!sections.some(isSection)) {
+    throw new CliError({
+      message: `${file} is no config file of OCI`,
+      why: 'there is no section like [DEFAULT]',
+      fix: 'Name the one that `oci setup config` has made: --config-file',
+    });
+  }
+  return { config: sections.map(withKeyFile).join(''), keyFile: key };
+}
+
+const isSection = (text: string): boolean => /^[ \t]*\[/.test(text);
+
+/** The container's path is put in later, where there is a line for it. */
+function withKeyFile(section: string): string {
+  if (!isSection(section) || /^\s*key_file\s*=/m.test(section)) return section;
+  return section.replace(/^.*$/m, (head) => `${head}\nkey_file=`);
 }
 
 export async function readDatabricks(

@@ -4,6 +4,7 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MAX_SECRET_BYTES } from '../core/secret.ts';
 import type { CliContext } from './context.ts';
 import { CliError, EXIT } from './errors.ts';
@@ -209,10 +210,20 @@ export class SecretInput {
     const prompt = createInterface({ input: stdin, output: echo ? stderr : nowhere, terminal: true });
     const left = new AbortController();
     for (const event of ['SIGINT', 'close']) prompt.once(event, () => left.abort());
+    const more: string[] = [];
+    prompt.on('line', (line) => more.push(line));
     if (!echo) stderr.write(words);
     try {
       const answer = await prompt.question(echo ? words : '', { signal: left.signal });
-      if (!echo) stderr.write('\n');
+      if (echo) return answer;
+      stderr.write('\n');
+      // What is pasted comes at once. Unread, the rest of it would go to the shell.
+      const size = (): number => more.length + prompt.line.length;
+      for (let before = -1; before !== size();) {
+        before = size();
+        await sleep(PASTE_MS);
+      }
+      if (size() > 0) throw severalLines();
       return answer;
     } catch (error) {
       if (!left.signal.aborted) throw error;
@@ -222,6 +233,17 @@ export class SecretInput {
       prompt.close();
     }
   }
+}
+
+/** Between parts of what is pasted; too short to be noticed. */
+const PASTE_MS = 50;
+
+function severalLines(): CliError {
+  return new CliError({
+    message: 'Several lines were pasted, and a prompt takes one',
+    why: 'the others would be lost',
+    fix: 'Pipe the text in, or name its file: --from-file FILE',
+  });
 }
 
 const capital = (words: string): string => `${words.charAt(0).toUpperCase()}${words.slice(1)}`;

@@ -1,11 +1,6 @@
 /** From flags, files and answers to the content of a secret, for each of its types. */
-import {
-  defaultMountPath,
-  isVariableName,
-  MAX_VARIABLE_BYTES,
-  mountPathFault,
-  plainPath,
-} from '../core/secret.ts';
+import { defaultMountPath, mountPathFault, plainPath } from '../core/mount-path.ts';
+import { MAX_VARIABLE_BYTES, variableNameFault } from '../core/secret.ts';
 import type { SecretContent } from '../core/secret.ts';
 import { registryHost } from '../core/secret-registry.ts';
 import type { CliContext } from './context.ts';
@@ -117,13 +112,14 @@ async function readDocker(
 async function readVariable(input: SecretInput, argument: string | undefined): Promise<ReadSecret> {
   const pair = await input.text(argument, { words: 'name of the variable', flag: 'KEY' });
   const [, key = pair, value] = /^([^=]*)=(.*)$/s.exec(pair) ?? [];
-  if (!isVariableName(key)) {
+  const fault = variableNameFault(key);
+  if (fault !== undefined) {
     // The value, if there is one, stays out of the message.
     const got = value === undefined ? key : `${key}=…`;
     throw new CliError(
       {
         message: 'Environment variable must be specified like KEY=VALUE',
-        why: `KEY must include only characters in [0-9A-Za-z_], and not begin with a digit. Got: ${got}`,
+        why: `of KEY, ${fault}. Got: ${got}`,
         fix: 'mcli create secret env KEY, and type or pipe in the value',
       },
       EXIT.usage,

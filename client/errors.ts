@@ -12,6 +12,17 @@ export class ServerUnreachable extends Error {
   }
 }
 
+export class UserInvalid extends Error {
+  readonly why: string;
+  readonly fix = 'Set MCLI_USER to a name, or leave it unset: then the name on this machine counts.';
+
+  constructor(user: string, fault: string) {
+    super(`${JSON.stringify(user.slice(0, 60))} is not the name of a user`);
+    this.name = 'UserInvalid';
+    this.why = fault;
+  }
+}
+
 export class RunNotFound extends Error {
   readonly run: string;
 
@@ -67,6 +78,19 @@ export class SecretExists extends Error {
     super(`Secret ${name} exists already`);
     this.name = 'SecretExists';
     this.fix = `Choose another --name, or delete it first: mcli delete secret ${name}`;
+  }
+}
+
+/** No container could be made with it. */
+export class SecretInvalid extends Error {
+  readonly why: string;
+  readonly fix =
+    'Give another; what is too long for a variable can be a file: mcli create secret mounted FILE';
+
+  constructor(name: string, fault: string) {
+    super(`Secret ${name} cannot be used`);
+    this.name = 'SecretInvalid';
+    this.why = fault;
   }
 }
 

@@ -10,10 +10,12 @@ export {
   RunSilent,
   SecretClash,
   SecretExists,
+  SecretInvalid,
   SecretLimit,
   SecretNotFound,
   SecretStoreSilent,
   ServerUnreachable,
+  UserInvalid,
 } from './errors.ts';
 export type { Heartbeat } from './heartbeats.ts';
 export { firstException } from './first-exception.ts';

@@ -19,6 +19,7 @@ import type { RankReport } from '../core/rank-report.ts';
 import { DEFAULT_GRACE_MS } from '../core/run.ts';
 import type { RunInput } from '../core/run.ts';
 import type { RunSpec, SchedulingRequest } from '../core/run-spec.ts';
+import { userFault } from '../core/secret.ts';
 import {
   constructedUpdate,
   queuePositionQuery,
@@ -27,7 +28,7 @@ import {
 } from '../workflows/messages.ts';
 import type { QueuePosition, SchedulingChange, StopOrder } from '../workflows/messages.ts';
 import type { Connections } from './connection.ts';
-import { RunNotFound, RunSilent } from './errors.ts';
+import { RunNotFound, RunSilent, UserInvalid } from './errors.ts';
 import { GRPC, grpcCode } from './grpc-codes.ts';
 import { heartbeatsOf, heartbeatsOfAll } from './heartbeats.ts';
 import type { Heartbeat } from './heartbeats.ts';
@@ -57,10 +58,15 @@ export class Runs {
     this.connections = connections;
   }
 
-  /** Starts the run and waits for the answer of its construction, in one round trip. */
+  /**
+   * Starts the run and waits for the answer of its construction, in one round trip.
+   * @throws UserInvalid
+   */
   async submit(submission: Submission): Promise<Submitted> {
-    const client = await this.connections.temporal();
     const { spec, submittedYaml, user } = submission;
+    const fault = userFault(user);
+    if (fault !== undefined) throw new UserInvalid(user, fault);
+    const client = await this.connections.temporal();
     const { gracePeriodSeconds } = spec.scheduling;
     const graceMs = gracePeriodSeconds === undefined ? DEFAULT_GRACE_MS : gracePeriodSeconds * 1_000;
     const run = `${spec.name}-${randomSuffix()}`;

@@ -1,10 +1,21 @@
 /** Secrets, as clients see them: sealed here with the public keys of the nodes, listed and deleted, never read back. */
-import { foldersOverlap, MAX_SECRET_BYTES, summaryOf } from '../core/secret.ts';
+import { foldersOverlap } from '../core/mount-path.ts';
+import { MAX_SECRET_BYTES, summaryOf, userFault } from '../core/secret.ts';
 import type { SealedSecret, SecretSummary, StoredSecret } from '../core/secret.ts';
-import { describeSecret, secretBytes } from '../core/secret-delivery.ts';
+import { describeSecret } from '../core/secret-delivery.ts';
+import { secretFault } from '../core/secret-fault.ts';
 import { sameRecipients, seal } from '../core/secret-seal.ts';
+import { secretBytes, secretSize, sizeFault } from '../core/secret-size.ts';
 import type { Connections } from './connection.ts';
-import { NoNodeKeys, SecretClash, SecretExists, SecretLimit, SecretNotFound } from './errors.ts';
+import {
+  NoNodeKeys,
+  SecretClash,
+  SecretExists,
+  SecretInvalid,
+  SecretLimit,
+  SecretNotFound,
+  UserInvalid,
+} from './errors.ts';
 import { SecretBuckets } from './secret-buckets.ts';
 
 export class Secrets {
@@ -15,10 +26,14 @@ export class Secrets {
   }
 
   /**
-   * @throws SecretExists, SecretClash or SecretLimit
+   * @throws UserInvalid, SecretInvalid, SecretExists, SecretClash or SecretLimit
    * @throws NoNodeKeys where no node agent could ever open it
    */
   async create(secret: SealedSecret): Promise<SecretSummary> {
+    const noUser = userFault(secret.user);
+    if (noUser !== undefined) throw new UserInvalid(secret.user, noUser);
+    const fault = secretFault(secret.name, secret.content);
+    if (fault !== undefined) throw new SecretInvalid(secret.name, fault);
     const bytes = secretBytes(secret.content);
     if (bytes > MAX_SECRET_BYTES) {
       throw new SecretLimit(
@@ -29,6 +44,7 @@ export class Secrets {
     const buckets = await this.buckets();
     await refuseClash(secret, await summaries(buckets, secret.user));
     let sealed = await sealFor(secret, await nodeKeys(buckets));
+    refuseTooLarge(sealed);
     let revision = await buckets.create(sealed);
     if (revision === undefined) throw new SecretExists(secret.name);
     // A node that published its key meanwhile was too early for its peers to pass this secret on to it.
@@ -36,7 +52,7 @@ export class Secrets {
       const recipients = await nodeKeys(buckets);
       if (sameRecipients(recipients, sealed.recipients)) break;
       sealed = { ...(await sealFor(secret, recipients)), createdAt: sealed.createdAt };
-      revision = await buckets.replace({ secret: sealed, revision });
+      revision = await buckets.replace(sealed, revision);
     }
     return summaryOf(sealed);
   }
@@ -51,9 +67,12 @@ export class Secrets {
     if (!(await (await this.buckets()).delete(user, name))) throw new SecretNotFound(name);
   }
 
-  /** Seals nothing more to the key of a node that is gone, unless another has the same. */
-  async forgetNode(cluster: string, node: string): Promise<void> {
-    await (await this.buckets()).forgetNode(cluster, node);
+  /**
+   * Seals nothing more to the key of a node that is gone, unless another has the same.
+   * @returns false where the node had none
+   */
+  async forgetNode(cluster: string, node: string): Promise<boolean> {
+    return await (await this.buckets()).forgetNode(cluster, node);
   }
 
   private async buckets(): Promise<SecretBuckets> {
@@ -63,8 +82,9 @@ export class Secrets {
 
 /** Keys change when nodes come and go: more often than this during one command, and something is wrong. */
 const MAX_RESEALS = 5;
-/** A run gets all of them, and its node has them in memory. */
-const MAX_SECRETS = 100;
+
+/** Of the 1 MiB that NATS takes in a message: another key takes about 250 bytes, so that 250 nodes more have room. */
+const MAX_STORED_BYTES = (1024 - 64) * 1024;
 
 async function sealFor(secret: SealedSecret, recipients: readonly string[]): Promise<StoredSecret> {
   const { name, user, content } = secret;
@@ -74,9 +94,20 @@ async function sealFor(secret: SealedSecret, recipients: readonly string[]): Pro
     type: content.type,
     createdAt: new Date().toISOString(),
     ...describeSecret(secret),
+    size: secretSize(secret),
     recipients,
     sealed: await seal(JSON.stringify({ user, name, content } satisfies SealedSecret), recipients),
   };
+}
+
+/** What fits the length of a message when it is made must fit it when there are more nodes, too. */
+function refuseTooLarge(stored: StoredSecret): void {
+  const bytes = Buffer.byteLength(JSON.stringify(stored));
+  if (bytes <= MAX_STORED_BYTES) return;
+  throw new SecretLimit(
+    `Secret ${stored.name} is too large`,
+    `sealed, it takes ${bytes} bytes, since its text has many characters that JSON writes longer; ${MAX_STORED_BYTES} are allowed`,
+  );
 }
 
 async function nodeKeys(buckets: SecretBuckets): Promise<readonly string[]> {
@@ -86,19 +117,27 @@ async function nodeKeys(buckets: SecretBuckets): Promise<readonly string[]> {
 }
 
 async function summaries(buckets: SecretBuckets, user: string): Promise<SecretSummary[]> {
-  const found: SecretSummary[] = [];
-  for await (const { secret } of buckets.secrets(user)) found.push(summaryOf(secret));
-  return found.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  const found = new Map<string, SecretSummary | undefined>();
+  for await (const { key, secret } of buckets.entries({ user })) {
+    found.set(key, secret && summaryOf(secret));
+  }
+  return [...found.values()]
+    .filter((summary) => summary !== undefined)
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
+
+/** Of one that was made before sizes were told. */
+const NO_SIZE = { bytes: 0, variableBytes: 0, maskedLines: 0 };
 
 /** Of two secrets with the same variable, folder or registry, a run could get only one. */
 async function refuseClash(secret: SealedSecret, others: readonly SecretSummary[]): Promise<void> {
   const { variables, mountPath, server } = describeSecret(secret);
   if (others.some(({ name }) => name === secret.name)) throw new SecretExists(secret.name);
-  if (others.length >= MAX_SECRETS) {
+  const fault = sizeFault([secretSize(secret), ...others.flatMap(({ size }) => size ?? NO_SIZE)]);
+  if (fault !== undefined) {
     throw new SecretLimit(
       `There is no room for secret ${secret.name}`,
-      `user ${secret.user} has ${others.length} secrets; ${MAX_SECRETS} are allowed`,
+      `user ${secret.user} would have too much of all secrets together: ${fault}`,
     );
   }
   for (const other of others) {

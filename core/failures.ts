@@ -46,6 +46,13 @@ export const FAILURES = {
     blame: 'user',
     hint: 'Build the image for the platform of the node, for instance with `docker build --platform linux/amd64`.',
   },
+  /** The image, or what the registry says of it, is of no use to Docker: it would be to no node. */
+  ImageInvalid: {
+    status: 'FAILED',
+    reason: 'FailedPull',
+    blame: 'user',
+    hint: 'Check that the name is that of a container image, and push the image again; a registry of your own may say more in its log.',
+  },
   /** There is no such host. */
   RegistryUnreachable: {
     status: 'FAILED',
@@ -98,6 +105,20 @@ export const FAILURES = {
     reason: 'FailedStart',
     blame: 'user',
     hint: 'Delete the secret and create it again: `mcli delete secret`, `mcli create secret`.',
+  },
+  NodeWithoutKey: {
+    status: 'FAILED',
+    reason: 'FailedStart',
+    blame: 'system',
+    nodeAtFault: true,
+    hint: 'Whoever runs the node makes a key with `mcli create node-key FILE`, and names the file in MCLI_NODE_KEY_FILE.',
+  },
+  /** Not the node's fault: which keys a secret is sealed to, its user could have chosen. */
+  SecretNotPassedOn: {
+    status: 'FAILED',
+    reason: 'FailedStart',
+    blame: 'system',
+    hint: 'See the logs of the node agents: one that can open the secret seals it to the keys of the others.',
   },
   IntegrationFailed: {
     status: 'FAILED',

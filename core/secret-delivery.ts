@@ -1,5 +1,5 @@
-/** What a run gets of its user's secrets: variables, files, and what has to be masked in its log. Pure. */
-import { foldersOverlap, plainPath } from './secret.ts';
+/** What a run gets of its user's secrets: variables and files. Pure. */
+import { foldersOverlap, plainPath } from './mount-path.ts';
 import type { Secret, SecretContent, SecretSummary } from './secret.ts';
 import { quoteForShell } from './shell-words.ts';
 
@@ -43,7 +43,7 @@ export function deliverSecrets(
       }
       folders.push(folder);
     }
-    for (const [variable, value] of Object.entries(variablesOf(name, content))) {
+    for (const [variable, value] of Object.entries(secretVariables(name, content))) {
       if (Object.hasOwn(ownVariables, variable)) {
         notices.push(`The run file sets ${variable}: the value of secret ${name} is not used.`);
       } else if (environment.has(variable)) {
@@ -61,57 +61,14 @@ export function describeSecret({
 }: Secret): Pick<SecretSummary, 'variables' | 'mountPath' | 'server'> {
   const folder = folderOf(content);
   return {
-    variables: Object.keys(variablesOf(name, content)),
+    variables: Object.keys(secretVariables(name, content)),
     ...(folder === undefined ? {} : { mountPath: folder.mountPath }),
     ...(content.type === 'docker_registry' ? { server: content.server } : {}),
   };
 }
 
-/** Texts that must not be seen in a log. Lines of a text are found on their own by whoever masks. */
-export function secretTexts({ content }: Secret): string[] {
-  switch (content.type) {
-    case 'environment':
-      return isTrackerAddress(content) ? [] : [content.value];
-    case 'mounted':
-    case 'gcp':
-      return fileTexts(content.fileBase64);
-    case 'ssh':
-    case 'git':
-    case 'sftp':
-      return [textOf(content.fileBase64) ?? content.fileBase64];
-    case 'docker_registry':
-      return [content.password];
-    case 's3':
-      return [...namedValues(content.credentials), ...namedValues(content.config ?? '')];
-    case 'oci':
-      return [content.keyFile, ...namedValues(content.config)];
-    case 'databricks':
-    case 'hugging_face':
-      return [content.token];
-    case 'wandb':
-      return [content.apiKey];
-  }
-}
-
-/** What mcli itself prints in the log, as part of a link: it is no secret, unless it holds more than an address. */
-function isTrackerAddress({ key, value }: { readonly key: string; readonly value: string }): boolean {
-  if (!TRACKER_ADDRESSES.includes(key)) return false;
-  if (value === 'databricks') return true;
-  return /^https?:\/\/[^@?#]+$/.test(value);
-}
-
-const TRACKER_ADDRESSES = ['MLFLOW_TRACKING_URI', 'WANDB_BASE_URL', 'COMET_URL_OVERRIDE'];
-
-/** All bytes of a value, for the limit. */
-export function secretBytes(content: SecretContent): number {
-  const encoder = new TextEncoder();
-  return Object.entries(content).reduce((sum, [field, text]) => {
-    const bytes = encoder.encode(text).length;
-    return sum + (field === 'fileBase64' ? Math.floor((bytes * 3) / 4) : bytes);
-  }, 0);
-}
-
-function variablesOf(name: string, content: SecretContent): Record<string, string> {
+/** The variables that a secret sets, with their values. */
+export function secretVariables(name: string, content: SecretContent): Record<string, string> {
   switch (content.type) {
     case 'environment':
       return { [content.key]: content.value };
@@ -227,38 +184,4 @@ const secretPathVariable = (name: string): string =>
 
 function bytesOf(base64: string): Uint8Array {
   return Uint8Array.from(atob(base64), (letter) => letter.codePointAt(0) ?? 0);
-}
-
-function textOf(base64: string): string | undefined {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytesOf(base64));
-  } catch {
-    return undefined;
-  }
-}
-
-/** A text file as a whole, and the values in it that a program may print alone. A binary one only in base64. */
-function fileTexts(base64: string): string[] {
-  const text = textOf(base64);
-  return text === undefined ? [base64] : [text, ...namedValues(text)];
-}
-
-const SECRET_NAMES = /key|secret|token|passw|pass_?phrase|credential/i;
-
-/** Values under names like `aws_secret_access_key`, in a JSON or INI text. */
-function namedValues(text: string): string[] {
-  try {
-    return jsonValues(JSON.parse(text), '');
-  } catch {
-    return text.split('\n').flatMap((line) => {
-      const [, name = '', value = ''] = /^\s*([\w.-]+)\s*[=:]\s*(.*?)\s*$/.exec(line) ?? [];
-      return SECRET_NAMES.test(name) && value !== '' ? [value] : [];
-    });
-  }
-}
-
-function jsonValues(value: unknown, name: string): string[] {
-  if (typeof value === 'string') return SECRET_NAMES.test(name) ? [value] : [];
-  if (typeof value !== 'object' || value === null) return [];
-  return Object.entries(value).flatMap(([key, item]) => jsonValues(item, Array.isArray(value) ? name : key));
 }

@@ -1,9 +1,11 @@
 /** Which registry an image comes from, and which secret is for it. */
 import type { Secret } from './secret.ts';
 
+/** What to show a registry. */
 export interface RegistryCredentials {
-  /** Name of the secret. */
+  /** Name of the secret that this is from. */
   readonly secret: string;
+  /** The registry that the secret is for; Docker wants it as in `docker login`. */
   readonly server: string;
   readonly username: string;
   readonly password: string;
@@ -26,10 +28,13 @@ export function registryCredentials(
 const DOCKER_HUB = 'docker.io';
 const DOCKER_HUB_NAMES = ['docker.io', 'index.docker.io', 'registry-1.docker.io', 'hub.docker.com'];
 
-/** `docker.io` for `bash` and `user/image`; a first part is a host when it has a dot or a port, or is `localhost`. */
+/**
+ * `docker.io` for `bash` and `user/image`; a first part is a host when it has a dot or a port, or is `localhost`. One with
+ * upper case is a host to newer Dockers: the password for Docker Hub must not go there.
+ */
 export function registryOfImage(image: string): string {
   const [first = '', ...rest] = image.split('/');
-  const isHost = rest.length > 0 && (/[.:]/.test(first) || first === 'localhost');
+  const isHost = rest.length > 0 && (/[.:A-Z]/.test(first) || first === 'localhost');
   return isHost ? registryHost(first) : DOCKER_HUB;
 }
 

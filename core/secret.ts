@@ -68,6 +68,14 @@ export interface SecretSummary {
   readonly mountPath?: string;
   /** Registry of a `docker_registry` secret. */
   readonly server?: string;
+  /** What counts for the limits of its user. */
+  readonly size?: SecretSize;
+}
+
+export interface SecretSize {
+  readonly bytes: number;
+  readonly variableBytes: number;
+  readonly maskedLines: number;
 }
 
 /** A secret as the bucket keeps it. */
@@ -113,31 +121,33 @@ export function secretNameStem(text: string): string {
   return stem.slice(0, MAX_NAME_LENGTH - '-0000'.length).replace(/[.-]+$/, '') || 'secret';
 }
 
-export const isVariableName = (text: string): boolean => /^[A-Za-z_][A-Za-z0-9_]*$/.test(text);
-
-/** Folders that a container needs for itself, or that mcli uses. */
-const RESERVED_FOLDERS = ['/proc', '/sys', '/dev', '/mnt/config', '/mnt/mcli-secrets'];
-
-/** What is wrong with a folder in the container, as the end of a sentence about it; undefined for a good one. */
-export function mountPathFault(path: string): string | undefined {
-  if (!path.startsWith('/')) return 'it must begin with /';
-  if (/[\0\n:]/.test(path)) return 'it has a character that a path of a container cannot have';
-  if (path.split('/').some((part) => part === '..' || part === '.')) return 'it must not have . or .. in it';
-  const plain = plainPath(path);
-  if (plain === '/') return 'the whole container cannot be a secret';
-  const reserved = RESERVED_FOLDERS.find((folder) => plain === folder || plain.startsWith(`${folder}/`));
-  return reserved && `${reserved} is the container's own`;
+/** What is wrong with the name of a variable, as the end of a sentence about it; undefined for a good one. */
+export function variableNameFault(name: string): string | undefined {
+  if (!/^[0-9A-Za-z_]*$/.test(name)) return 'only characters in [0-9A-Za-z_] are allowed';
+  if (!/^[^0-9]/.test(name)) return 'it must begin with a letter or _';
+  return BASH_VARIABLES.has(name) ? 'bash sets it by itself' : undefined;
 }
 
-/** Without doubled slashes, and without one at the end. */
-export const plainPath = (path: string): string => `/${path.split('/').filter(Boolean).join('/')}`;
+/** bash refuses to set them, or forgets at once what they were set to: no run would have the value. */
+const BASH_VARIABLES = new Set(
+  `
+  _ BASHOPTS BASHPID BASH_ALIASES BASH_ARGC BASH_ARGV BASH_CMDS BASH_COMMAND BASH_LINENO
+  BASH_SOURCE BASH_SUBSHELL BASH_VERSINFO DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME
+  GROUPS HISTCMD LINENO OPTIND PPID RANDOM SECONDS SHELLOPTS SHLVL SRANDOM UID
+  `
+    .trim()
+    .split(/\s+/),
+);
 
-/** Of two folders of which one is in the other, only one could be mounted read-only. */
-export function foldersOverlap(a: string, b: string): boolean {
-  return a === b || a.startsWith(`${b}/`) || b.startsWith(`${a}/`);
+const MAX_USER_LENGTH = 256;
+
+/** What is wrong with the name of a user, as the end of a sentence about it. Who has such a name has no secrets. */
+export function userFault(user: string): string | undefined {
+  if (user.trim() === '') return 'it is empty';
+  return user.length > MAX_USER_LENGTH
+    ? `it has ${user.length} characters; ${MAX_USER_LENGTH} are allowed`
+    : undefined;
 }
-
-export const defaultMountPath = (name: string): string => `/secrets/${name}`;
 
 /** The key of a secret in its bucket; every user has a token of the subject, for permissions. */
 export const secretKey = (user: string, name: string): string => `${keyToken(user)}.${keyToken(name)}`;
@@ -170,7 +180,8 @@ export function parseStoredSecret(key: string, text: string): StoredSecret | und
     ...asList(recipients),
   ];
   if (texts.some((item) => typeof item !== 'string')) return undefined;
-  if (!SECRET_TYPES.some((known) => known === type)) return undefined;
+  if (!SECRET_TYPES.some((known) => known === type) || secretNameFault(name ?? '') !== undefined)
+    return undefined;
   return secretKey(user ?? '', name ?? '') === key ? (value as StoredSecret) : undefined;
 }
 

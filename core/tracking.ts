@@ -153,5 +153,7 @@ function isOffline(tracker: Tracker, { WANDB_MODE, COMET_START_ONLINE }: Variabl
 /** Undefined when a part of the path is not known. */
 function link(host: string, ...path: readonly (string | undefined)[]): string | undefined {
   if (path.some((part) => !part)) return undefined;
-  return [host.replace(/\/+$/, ''), ...path.map((part) => encodeURIComponent(part ?? ''))].join('/');
+  // Who sees the link is not let in by it.
+  const address = host.replace(/^([a-z]+:\/\/)[^/]*@/i, '$1').replace(/\/+$/, '');
+  return [address, ...path.map((part) => encodeURIComponent(part ?? ''))].join('/');
 }

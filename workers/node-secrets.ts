@@ -18,6 +18,8 @@ interface Dependencies {
   readonly controlPlane: string;
   readonly nats: Promise<NatsConnection>;
   readonly docker: Docker;
+  /** Whether the cluster has this node. */
+  readonly isInCluster: () => Promise<boolean>;
 }
 
 export interface NodeSecrets extends RunSecrets {
@@ -35,6 +37,7 @@ export async function openNodeSecrets({
   controlPlane,
   nats,
   docker,
+  isInCluster,
 }: Dependencies): Promise<NodeSecrets> {
   const { cluster, node, keyFile, runtimeRoots, stateDirectory } = config;
   const buckets = nats.then(
@@ -44,15 +47,19 @@ export async function openNodeSecrets({
   const runtime = await openRuntimeDir({
     roots: runtimeRoots,
     owner: [controlPlane, cluster, node].join('/'),
+    stateDirectory,
     warn: (message) => console.error(message),
   });
-  const runSecrets = createRunSecrets({
-    store: createSecretStore({ buckets, identities, node }),
-    runtime,
-    masked: createMaskedValues({ runtime, identities, stateDirectory }),
-    docker,
+  const masked = createMaskedValues({ runtime, identities, stateDirectory });
+  const store = createSecretStore({ buckets, identities, node });
+  const runSecrets = createRunSecrets({ store, runtime, masked, docker });
+  const keeper = createSecretKeeper({
+    buckets,
+    identities,
+    place: { cluster, node },
+    isInCluster,
+    sealOwn: () => masked.sealAgain(),
   });
-  const keeper = createSecretKeeper({ buckets, identities, place: { cluster, node } });
   return {
     ...runSecrets,
     async watch(signal) {

@@ -48,6 +48,7 @@ import { createTrackerActivities } from '../activities/trackers.ts';
 import type { NodeInventory } from '../core/cluster.ts';
 import {
   CLUSTER_QUEUE,
+  clusterWorkflowId,
   controlPlaneId,
   NAMESPACE,
   nodeQueue,
@@ -56,7 +57,7 @@ import {
 } from '../core/naming.ts';
 import type { RankRef } from '../core/naming.ts';
 import { announceReady, watchParent } from '../stack/parent-watch.ts';
-import { registerNodeSignal } from '../workflows/messages.ts';
+import { clusterNodesQuery, registerNodeSignal } from '../workflows/messages.ts';
 import { keepGuard } from './keep-guard.ts';
 import { readNodeConfig } from './node-config.ts';
 import type { NodeConfig } from './node-config.ts';
@@ -128,7 +129,13 @@ async function serveNode(config: NodeConfig): Promise<void> {
   });
   const nats = connectToNats(config);
   void untilClosed(nats).then(() => process.exit(1));
-  const secrets = await openNodeSecrets({ config, controlPlane, nats, docker });
+  const secrets = await openNodeSecrets({
+    config,
+    controlPlane,
+    nats,
+    docker,
+    isInCluster: async () => await isInCluster(await connecting.promise, config),
+  });
   const variablesOf = createTrackerVariables({
     secretVariables: (user, own, signal) => secrets.variablesFor(user, own, signal),
     containerEnv: config.containerEnv,
@@ -178,7 +185,11 @@ async function serveNode(config: NodeConfig): Promise<void> {
       cleanUp,
     }),
     ...createContainerTracker({ docker, runDetails, secretsOf }),
-    ...createTrackerActivities({ runDetails, variablesOf }),
+    ...createTrackerActivities({
+      runDetails,
+      variablesOf,
+      secretsOf: (user, signal) => secrets.textsFor(user, signal),
+    }),
   };
   const connection = await patiently('Temporal', () => NativeConnection.connect(connectionOptions));
   const client = new Client({ connection, namespace });
@@ -255,6 +266,14 @@ async function nodeSettings(
 async function maxPidsOfContainer(): Promise<number> {
   const text = await readFile('/proc/sys/kernel/pid_max', 'utf8').catch(() => '');
   return Math.min(MAX_PIDS, Math.floor((Number.parseInt(text, 10) || MAX_PIDS) / 4));
+}
+
+async function isInCluster(client: Client, { cluster, node }: NodeConfig): Promise<boolean> {
+  const handle = client.workflow.getHandle(clusterWorkflowId(cluster));
+  const nodes = await client.withDeadline(Date.now() + REQUEST_TIMEOUT_MS, () =>
+    handle.query(clusterNodesQuery),
+  );
+  return nodes.some((known) => known.node === node);
 }
 
 /** Resolves when the connection is closed for good: the next agent makes another. Never, when there was none. */

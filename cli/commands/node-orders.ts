@@ -5,7 +5,7 @@ import type { ClusterView } from '../../workflows/messages.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, EXIT } from '../errors.ts';
 import { runsOn } from '../output/clusters.ts';
-import { findNode } from '../select-clusters.ts';
+import { findNode, selectClusters } from '../select-clusters.ts';
 
 export interface NodeFlags {
   readonly cluster?: string;
@@ -81,12 +81,13 @@ export async function drainNode(
   return EXIT.ok;
 }
 
-/** Removes a node that is gone, or that nothing runs on. */
+/** Removes a node that is gone, or that nothing runs on. Safe to repeat: what is left of it is removed, too. */
 export async function deleteNode(
   context: CliContext,
   name: string,
   flags: ConfirmedNodeFlags,
 ): Promise<number> {
+  if (await forgetLeftKey(context, name, flags.cluster)) return EXIT.ok;
   const { view, cluster, node } = await findNode(await context.mcli(), name, flags.cluster);
   const runs = runsOn(view.snapshot, name);
   if (node.alive && (!node.cordoned || runs.length > 0)) {
@@ -99,13 +100,40 @@ export async function deleteNode(
   }
   if (runs.length > 0) context.say(`! ${named(runs)} on ${name}, would lose the node, and would be retried.`);
   if (!flags.yes) await confirm(context, `Would you like to delete the node: ${name}?`, 'delete');
+  const { secrets } = await context.mcli();
+  // Or else all secrets would be sealed to the key of a machine that may be anybody's by now. First, whatever comes of
+  // the order; and once more, since an agent that is there publishes its key again while the cluster has its node.
+  await secrets.forgetNode(cluster, name).catch(() => undefined);
   await order(context, cluster, { type: 'deleted', node: name }, (found) => found === undefined);
-  // Or else all secrets would be sealed to the key of a machine that may be anybody's by now.
-  await (await context.mcli()).secrets.forgetNode(cluster, name);
+  await secrets.forgetNode(cluster, name).catch((error: unknown) => {
+    throw new CliError({
+      message: `Node ${name} of ${cluster} is deleted, and its key is not: secrets are still sealed to it`,
+      why: error instanceof Error ? error.message : String(error),
+      fix: `When NATS is back, once more: mcli delete node ${name} --cluster ${cluster}`,
+    });
+  });
   context.say(`✔ Deleted node ${name} of ${cluster}.`);
   const again = node.alive ? 'Its agent still runs: stop it, or the node' : 'The node';
   context.say(`i ${again} joins again when its agent starts.`);
   return EXIT.ok;
+}
+
+/** Of a node that no cluster has any more: an earlier command was interrupted. */
+async function forgetLeftKey(
+  context: CliContext,
+  name: string,
+  cluster: string | undefined,
+): Promise<boolean> {
+  const mcli = await context.mcli();
+  const views = await selectClusters(mcli, cluster === undefined ? [] : [cluster]);
+  if (views.some(({ snapshot }) => snapshot.nodes.some(({ node }) => node === name))) return false;
+  let forgotten = false;
+  for (const { snapshot } of views) {
+    if (!(await mcli.secrets.forgetNode(snapshot.cluster, name))) continue;
+    context.say(`✔ Removed the key of node ${name}, which ${snapshot.cluster} has no more.`);
+    forgotten = true;
+  }
+  return forgotten;
 }
 
 /** Sends the order, and waits until the cluster shows it. */

@@ -22,6 +22,14 @@ it.each([
     '[mcli] git.example asks for a token, and there is none: mcli create secret env GIT_TOKEN_GIT_EXAMPLE\n(1)',
   ],
   ["Password for 'http://git.example:8443': ", '(1)'],
+  // Of a repository at `https://…@other.example`, by what an old git makes of its user.
+  ["Password for 'https://https://git.example:8443': @other.example': ", '(1)'],
+  ["Password for 'https://git.example:8443/@other.example': ", '(1)'],
+  ["Password for 'https://x@git.example:8443': @other.example': ", '(1)'],
+  ["Password for 'https://x\nPassword for 'https://git.example:8443': @other.example': ", '(1)'],
+  // Of a path, which may have any name in it, too.
+  ["Password for 'https://other.example/x@git.example:8443': ", '(1)'],
+  ["Password for 'https://git.example:8443", '(1)'],
 ])('answers %s', (prompt, answer) => {
   if (typeof answer === 'string') expect(ask(prompt)).toBe(answer);
   else expect(ask(prompt)).toMatch(answer);

@@ -7,9 +7,10 @@ import type { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PulledImage, PullProgress } from '../../activities/contract.ts';
 import { classifyPullError, createImageActivities } from '../../activities/image.ts';
+import { FAILURES } from '../../core/failures.ts';
 import { anAttempt, aRank, docker, eventually, stop } from '../support/docker.ts';
 import type { TestRegistry, Throttle } from '../support/registry.ts';
-import { pushImage, removeImages, startRegistry, throttle } from '../support/registry.ts';
+import { pushChart, pushImage, removeImages, startRegistry, throttle } from '../support/registry.ts';
 
 /** Of user `user` with password `pass`. */
 const HTPASSWD = 'user:$2y$05$vnobXXfZFZfw5c53S9Oo9uU79MeWn603XvgYTz6OIAJn/KZ4zUnXW\n';
@@ -170,6 +171,36 @@ describe('a failed pull', () => {
     }
   });
 
+  it('speaks against neither node nor platform where what is pulled is no image', async () => {
+    const image = `${registry.address}/team/chart:1`;
+    await pushChart(image);
+    expect(await failure(image)).toMatchObject({ type: 'ImageInvalid' });
+    expect(FAILURES.ImageInvalid).not.toHaveProperty('nodeAtFault');
+  });
+
+  it('repeats no password that the registry says, and nothing that a terminal would obey', async () => {
+    const login = { username: 'u', password: 'very-secret-password' };
+    const shown = Buffer.from(`${login.username}:${login.password}`).toString('base64');
+    const repeating = createServer((_, response) => {
+      response.statusCode = 400;
+      const message = `no good: ${login.password} \u001B[2J ${shown} ${'x'.repeat(2_000)}`;
+      response.end(JSON.stringify({ errors: [{ code: 'UNKNOWN', message }] }));
+    }).listen(0, '127.0.0.1');
+    await once(repeating, 'listening');
+    const image = `localhost:${(repeating.address() as AddressInfo).port}/team/x:1`;
+    try {
+      const error = (await failure(image, { login })) as unknown as Error;
+      const all = JSON.stringify([error.message, error.stack, String(error.cause), error.cause]);
+      expect(error.message).toContain('***');
+      expect(error.message.length).toBeLessThan(700);
+      for (const text of [login.password, shown.slice(4, -4), '\u001B']) expect(all).not.toContain(text);
+      expect((error.cause as Error).cause).toBeUndefined();
+    } finally {
+      repeating.close();
+      repeating.closeAllConnections();
+    }
+  });
+
   it('says that nothing listens, that there is no such host, and that a registry went silent', async () => {
     expect(await failure('localhost:9/team/x:1')).toMatchObject({ type: 'RegistryDown' });
     expect(await failure('no-such-registry.invalid/x:1')).toMatchObject({
@@ -202,6 +233,18 @@ describe('a failed pull', () => {
     ['Get "https://r.example/v2/": context deadline exceeded', 'RegistryDown'],
     ['received unexpected HTTP status: 503 Service Unavailable', 'RegistryDown'],
     ['layer does not exist in the content store', 'DockerError'],
+    ['failed to register layer: mkdir /var/lib/docker/overlay2/x: input/output error', 'DockerError'],
+    ['unsupported media type application/vnd.cncf.helm.config.v1+json', 'ImageInvalid'],
+    ['invalid rootfs in image configuration', 'ImageInvalid'],
+    ['blob unknown to registry', 'ImageInvalid'],
+    ['manifest invalid: manifest invalid', 'ImageInvalid'],
+    ['filesystem layer verification failed for digest sha256:aa', 'ImageInvalid'],
+    ['[DEPRECATION NOTICE] Docker Image manifest version 2, schema 1 support is disabled', 'ImageInvalid'],
+    ['error parsing HTTP 402 response body: unexpected end of JSON input: ""', 'ImageInvalid'],
+    ['unexpected status code [manifests 1]: 418', 'ImageInvalid'],
+    ['quota exceeded', 'RegistryRateLimited'],
+    ['write /x: disk quota exceeded', 'PullDiskFull'],
+    ['http: server closed idle connection', 'RegistryDown'],
   ])('reads %s', (message, type) => {
     expect(classifyPullError(message, false)).toBe(type);
   });
@@ -209,6 +252,8 @@ describe('a failed pull', () => {
   it('knows that an account is not a stranger', () => {
     const words = "pull access denied for x, repository does not exist or may require 'docker login'";
     expect(classifyPullError(words, true)).toBe('ImageForbidden');
+    const expired = 'denied: Your authorization token has expired. Reauthenticate and try again.';
+    expect(classifyPullError(expired, true)).toBe('ImageUnauthorized');
   });
 });
 

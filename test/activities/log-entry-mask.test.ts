@@ -56,6 +56,21 @@ describe('secrets in the entries of a log', () => {
     expect(mask.flush(7n)).toEqual([]);
   });
 
+  it('are found alike however a line is cut, also where they overlap and in other forms', () => {
+    const values = ['abcdefXYZ123', 'XYZ123456789', 'z '.repeat(9)];
+    const mask = createSecretMask(values);
+    const secret = 'abcdefXYZ123456789 and XYZ123abcdefXYZ123456789XYZ123456789 end';
+    const forms = [secret, JSON.stringify({ z: values[2] }), encodeURIComponent(secret), `${values[2]} %`];
+    for (const form of forms) {
+      for (let before = PIECE - form.length - 1; before <= PIECE + 1; before += 1) {
+        const pieces = new LogEntryMask(mask);
+        const line = `${'x'.repeat(before)}${form}${'y'.repeat(PIECE)}\n`;
+        const out = piecesOf(line).map((piece) => pieces.push(piece));
+        expect(textOf(out) === mask.maskText(line), `${form} from ${before}`).toBe(true);
+      }
+    }
+  });
+
   it('cost nothing where there are none: entries go through as they are', () => {
     const mask = new LogEntryMask(secrets);
     const quiet = entry('a line\n');

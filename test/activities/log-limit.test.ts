@@ -188,6 +188,17 @@ describe('secrets in a log', () => {
     expect(ends).toEqual(['exit 0']);
   });
 
+  it('that the agent cannot look for let nothing through, and end the log of no other run', async () => {
+    const rank = await aContainer(`echo ${SECRET}`);
+    // As after something else than a list of texts was read.
+    const broken = shipper([7 as unknown as string]);
+    broken.follow(rank);
+    await broken.close(rank, 'exit 0');
+    const { text, ends } = await shippedLog(connection, rank);
+    expect(text).toMatch(/^\[mcli] Lines are missing here: the secrets .* too much .*\n$/);
+    expect(ends).toEqual(['exit 0']);
+  });
+
   it('are waited for: nothing is shipped before they are known', async () => {
     const rank = await aContainer(`echo ${SECRET}`);
     const known = Promise.withResolvers<readonly string[]>();

@@ -31,6 +31,7 @@ beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'mcli-test-software-'));
   runtime = await openRuntimeDir({
     roots: [path.join(folder, 'runtime')],
+    stateDirectory: folder,
     owner: 'test',
     warn: () => undefined,
   });

@@ -1,4 +1,15 @@
-import { access, chmod, mkdir, mkdtemp, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import {
+  access,
+  chmod,
+  mkdir,
+  mkdtemp,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import Dockerode from 'dockerode';
@@ -9,6 +20,7 @@ import type { ContainerExit, RankExecution } from '../../activities/contract.ts'
 import { createMaskedValues } from '../../activities/masked-values.ts';
 import { createRunSecrets } from '../../activities/run-secrets.ts';
 import { openRuntimeDir } from '../../activities/runtime-dir.ts';
+import { FAILURES } from '../../core/failures.ts';
 import { containerName } from '../../core/naming.ts';
 import type { RunSpec } from '../../core/run-spec.ts';
 import type { SecretContent } from '../../core/secret.ts';
@@ -54,15 +66,11 @@ function tracked(command: string, spec: Partial<RunSpec> = {}): RankExecution {
 }
 
 /** One life of an agent with secrets. */
-async function anAgent(roots: readonly string[] = [root]) {
-  const runtime = await openRuntimeDir({ roots, owner: 'test', warn: () => undefined });
-  const { identities, folder: stateDirectory } = node;
-  const secrets = createRunSecrets({
-    store: node.store(0),
-    runtime,
-    masked: createMaskedValues({ runtime, identities, stateDirectory }),
-    docker,
-  });
+async function anAgent(roots: readonly string[] = [root], of: SecretNode = node) {
+  const { identities, folder: stateDirectory } = of;
+  const runtime = await openRuntimeDir({ roots, owner: 'test', stateDirectory, warn: () => undefined });
+  const masked = createMaskedValues({ runtime, identities, stateDirectory });
+  const secrets = createRunSecrets({ store: of.store(0), runtime, masked, docker });
   const logs = aLogShipper(Promise.resolve(connection), { secretsOf: (ref) => secrets.maskedFor(ref) });
   const activities = createContainerActivities({
     docker,
@@ -71,7 +79,7 @@ async function anAgent(roots: readonly string[] = [root]) {
     additionsFor: (input) => secrets.additionsFor(input),
     cleanUp: (ref) => secrets.released(ref),
   });
-  return { activities, secrets, runtime };
+  return { activities, secrets, runtime, masked };
 }
 
 const give = (name: string, content: SecretContent) => client.create({ user: 'tester', name, content });
@@ -138,6 +146,7 @@ describe('a run', () => {
     await give('api', { type: 'environment', key: 'API_KEY', value: 'x' });
     await node.newKey();
     await node.dropOlderKeys();
+    await node.look();
     const rank = tracked('echo never');
     const { activities, secrets } = await anAgent();
     const unreadable = {
@@ -149,7 +158,21 @@ describe('a run', () => {
     const pull = { ...rank, image: 'bash' };
     await expect(anAttempt().run(() => secrets.authFor(pull))).rejects.toMatchObject(unreadable);
     expect(await docker.inspect(containerName(rank))).toBeUndefined();
-    await node.look();
+  });
+
+  it('goes on elsewhere, and tells against the node, when that has no key at all', async () => {
+    await give('api', { type: 'environment', key: 'API_KEY', value: 'x' });
+    const keyless = await aSecretNode(connection, 'keyless');
+    const { activities } = await anAgent([root], keyless);
+    const failure = await anAttempt()
+      .run(activities.execute, tracked('echo never'))
+      .catch((error: unknown) => error);
+    expect(failure).toMatchObject({
+      type: 'NodeWithoutKey',
+      message: 'Secret api cannot be opened: node keyless has no key.',
+    });
+    expect(FAILURES.NodeWithoutKey).toMatchObject({ blame: 'system', nodeAtFault: true });
+    await keyless.remove();
   });
 });
 
@@ -181,6 +204,41 @@ describe('the log of a run', () => {
   });
 });
 
+describe('what a log must not show', () => {
+  const rank = aRank('true');
+  const container = containerName(rank);
+  /** What a crash of the agent or the machine leaves of a file. */
+  const halve = async (file: string) => writeFile(file, (await readFile(file, 'utf8')).slice(0, 5));
+
+  it('is known also where an agent was killed while it wrote it down', async () => {
+    const { masked, runtime, secrets } = await anAgent();
+    await runtime.make(container);
+    await masked.remember(container, ['first', 'second']);
+    await halve(path.join(runtime.folder(container), 'masked.json'));
+    expect(await secrets.maskedFor(rank)).toEqual(['first', 'second']);
+    await writeFile(path.join(node.folder, 'masked', 'mcli-lost-0-0.age.new'), 'half');
+    expect((await masked.list()).map((one) => one.container).toSorted()).toEqual(
+      ['mcli-lost-0-0', container].toSorted(),
+    );
+    for (const one of ['mcli-lost-0-0', container]) await masked.forget(one);
+    expect(await masked.list()).toEqual([]);
+  });
+
+  it('is known after a rotation whose older keys were removed, as the agent has said they could be', async () => {
+    const { masked, runtime, secrets } = await anAgent();
+    await runtime.make(container);
+    await masked.remember(container, ['value']);
+    node.own.seal = () => masked.sealAgain();
+    await node.newKey();
+    await node.look();
+    expect(node.said.at(-1)).toContain('they can be removed from its key file');
+    await node.dropOlderKeys();
+    await rm(path.join(runtime.folder(container), 'masked.json'));
+    expect(await secrets.maskedFor(rank)).toEqual(['value']);
+    await masked.forget(container);
+  });
+});
+
 describe('a pull', () => {
   it('shows the registry of the image the log-in for it, and other registries none', async () => {
     const { secrets } = await anAgent();
@@ -204,7 +262,12 @@ describe('the folder in memory', () => {
     const warnings: string[] = [];
     const onDisk = await mkdtemp(path.join(tmpdir(), 'mcli-test-'));
     const open = (...roots: string[]) =>
-      openRuntimeDir({ roots, owner: 'o', warn: (message) => warnings.push(message) });
+      openRuntimeDir({
+        roots,
+        owner: 'o',
+        stateDirectory: onDisk,
+        warn: (message) => warnings.push(message),
+      });
     const chosen = await open(path.join(onDisk, 'mcli'), path.join(root, 'mcli'));
     expect(chosen.folder('c')).toMatch(new RegExp(`^${root}/mcli/[0-9a-f]{12}/c$`));
     expect(warnings).toEqual([]);
@@ -216,8 +279,26 @@ describe('the folder in memory', () => {
   it('lets nobody else in, also when it was made for all', async () => {
     const open = path.join(root, 'open');
     await mkdir(open, { mode: 0o755 });
-    await openRuntimeDir({ roots: [open], owner: 'o', warn: () => undefined });
+    await anAgent([open]);
     expect((await stat(open)).mode & 0o777).toBe(0o700);
+  });
+
+  it('is nowhere where a link leads that somebody has put there', async () => {
+    const elsewhere = path.join(root, 'elsewhere');
+    await mkdir(elsewhere, { mode: 0o755 });
+    await symlink(elsewhere, path.join(root, 'link'));
+    await expect(anAgent([path.join(root, 'link')])).rejects.toThrow('a link to one: remove it');
+    expect((await stat(elsewhere)).mode & 0o777).toBe(0o755);
+  });
+
+  it('is cleared up where an earlier agent had it, too', async () => {
+    const before = await anAgent([path.join(root, 'before')]);
+    const folder = await before.runtime.make('mcli-gone-0-0');
+    await writeFile(path.join(folder, 'secret'), 'plain');
+    const { runtime } = await anAgent([path.join(root, 'after')]);
+    expect((await runtime.list()).map(({ container }) => container)).toEqual(['mcli-gone-0-0']);
+    await runtime.remove('mcli-gone-0-0');
+    expect(await isThere(path.dirname(folder))).toBe(false);
   });
 
   it('keeps what belongs to a container, and loses what a vanished one has left', async () => {

@@ -113,6 +113,20 @@ const LOSS: Metric = { name: 'loss', value: 1, step: 1, at: STARTED };
 const asMap = (entries: readonly { key: string; value: unknown }[] = []) =>
   Object.fromEntries(entries.map(({ key, value }) => [key, value]));
 
+it('a link that would show a secret is left out, since it goes into the history', async () => {
+  const environment = { WANDB_ENTITY: 'secret-team', WANDB_PROJECT: 'p' };
+  const rank = aRank('true', { integrations: [{ type: 'wandb', environment }] });
+  const openedWith = async (secrets: readonly string[]) => {
+    const secretsOf = () => Promise.resolve(secrets);
+    const runDetails = () => Promise.resolve(undefined);
+    const { 'open-trackers': openAll } = createTrackerActivities({ runDetails, variablesOf, secretsOf });
+    const { entries }: OpenedTrackers = await anAttempt().run(openAll, rank);
+    return entries[0]?.url;
+  };
+  expect(await openedWith(['another'])).toBe(`https://wandb.ai/secret-team/p/runs/${rank.run}`);
+  expect(await openedWith(['secret-team'])).toBeUndefined();
+});
+
 describe('MLflow', () => {
   it('has one entry of a run, which a program that logs by itself joins, and which tells how the run has ended', async () => {
     const rank = tracked();

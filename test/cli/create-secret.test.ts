@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -57,6 +57,14 @@ async function problemOf(word: SecretWord, given: Given) {
   if (!(error instanceof CliError)) throw error;
   return { ...error.problems[0], exitCode: error.exitCode };
 }
+
+it('a user is who MCLI_USER says, or whose name the machine knows where that says nothing', () => {
+  const { terminal } = aContext(Readable.from([]), false).context;
+  expect(new CliContext(terminal, { MCLI_USER: 'ann' }).user()).toBe('ann');
+  for (const env of [{}, { MCLI_USER: '' }]) {
+    expect(new CliContext(terminal, env).user()).toBe(userInfo().username);
+  }
+});
 
 describe('a value comes', () => {
   it('from a pipe, without the newline at its end', async () => {
@@ -127,6 +135,19 @@ describe('a value comes', () => {
     await expect(readSecret(context, word, argument, flags)).rejects.toThrow(/is missing|missing arguments/);
   });
 
+  it.each(['first-secret\rsecond-secret\r', 'first-secret\nsecond', 'first-secret\r\n\r\n'])(
+    'not from the first of several lines that are pasted: %j',
+    async (pasted) => {
+      const stdin = new PassThrough();
+      const { context, stderr, said } = aContext(stdin, true);
+      const reading = readSecret(context, 'env', 'KEY', { input: true });
+      while (!said().includes('Value of KEY')) await once(stderr, 'said');
+      stdin.write(pasted);
+      await expect(reading).rejects.toThrow('Several lines were pasted, and a prompt takes one');
+      expect(said()).not.toContain('secret');
+    },
+  );
+
   it('not at all from a person who leaves with Ctrl-C', async () => {
     const stdin = new PassThrough();
     const { context, stderr, said } = aContext(stdin, true);
@@ -164,6 +185,7 @@ describe('a bad value is refused, and not repeated in the message', () => {
     ['a binary one', 'env', { argument: 'K', stdin: Buffer.from([255, 254]) }, 'is binary', /UTF-8/, 1],
     ['one with NUL', 'env', { argument: 'K', stdin: 'a\0b' }, 'is binary', /NUL/, 1],
     ['a bad name', 'env', { argument: '1K=v-secret' }, 'must be specified like KEY=VALUE', /Got: 1K=…$/, 2],
+    ['one that bash sets', 'env', { argument: 'UID=v-secret' }, 'KEY=VALUE', /bash sets it.* Got: UID=…$/, 2],
     ['a foreign token', 'hf', { stdin: 'sk-secret' }, 'not a token of Hugging Face', /hf_/, 1],
     ['two words', 'wandb', { stdin: 'my key' }, 'is not one word', /white space/, 1],
     ['a missing file', 'mounted', { argument: '/no/such' }, 'File /no/such not found', /^$/, 1],
@@ -276,6 +298,15 @@ describe('credentials of clouds', () => {
     expect((await read('oci', { flags: { configFile: unnamed, keyFile: key } })).content).toMatchObject({
       config: '[DEFAULT]\nkey_file=\nuser=u\n',
       keyFile: 'PEM',
+    });
+    const several = await file('oci-several', `# mine\n[DEFAULT]\nkey_file=${key}\n\n[other]\nuser=u`);
+    expect((await read('oci', { flags: { configFile: several } })).content).toMatchObject({
+      config: `# mine\n[DEFAULT]\nkey_file=${key}\n\n[other]\nkey_file=\nuser=u`,
+    });
+    const none = await file('oci-none', 'user=u\n');
+    expect(await problemOf('oci', { flags: { configFile: none, keyFile: key } })).toMatchObject({
+      message: expect.stringContaining('is no config file of OCI'),
+      why: 'there is no section like [DEFAULT]',
     });
   });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { mountPathFault } from '../../core/mount-path.ts';
 import {
-  mountPathFault,
   nodeKey,
   parseStoredSecret,
   secretKey,
@@ -9,8 +9,12 @@ import {
   summaryOf,
 } from '../../core/secret.ts';
 import type { Secret, SecretContent } from '../../core/secret.ts';
-import { deliverSecrets, describeSecret, secretBytes, secretTexts } from '../../core/secret-delivery.ts';
+import { deliverSecrets, describeSecret } from '../../core/secret-delivery.ts';
+import { secretFault } from '../../core/secret-fault.ts';
 import { registryCredentials, registryHost, registryOfImage } from '../../core/secret-registry.ts';
+import { createSecretMask } from '../../core/secret-mask.ts';
+import { secretBytes, secretSize, sizeFault } from '../../core/secret-size.ts';
+import { secretTexts } from '../../core/secret-texts.ts';
 import { newIdentityText, parseIdentities, seal, unseal } from '../../core/secret-seal.ts';
 
 const base64 = (text: string): string => Buffer.from(text).toString('base64');
@@ -185,9 +189,71 @@ describe('what has to be masked', () => {
       },
       ['{"type": "t", "private_key": "a\\nb", "nested": [{"token": "c"}]}', 'a\nb', 'c'],
     ],
-    ['a binary file in base64', { type: 'mounted', mountPath: '/m', fileBase64: '/////w==' }, ['/////w==']],
+    [
+      'a binary file in base64',
+      { type: 'mounted', mountPath: '/m', fileBase64: '/////w==' },
+      ['data:;base64,/////w=='],
+    ],
+    [
+      'the password in an address, which is sent alone',
+      { type: 'environment', key: 'K', value: 'https://user:s%21cret@pypi.example/simple/' },
+      ['https://user:s%21cret@pypi.example/simple/', 's%21cret', 's!cret'],
+    ],
+    [
+      'a token in an address',
+      { type: 'environment', key: 'K', value: 'https://ghp_token@github.com https://tok_en:x-oauth-basic@h' },
+      ['https://ghp_token@github.com https://tok_en:x-oauth-basic@h', 'ghp_token', 'tok_en'],
+    ],
   ])('%s', (_, content, texts) => {
     expect(secretTexts(named('n', content))).toEqual(texts);
+  });
+
+  const file = (content: string | Buffer): readonly string[] =>
+    secretTexts(
+      named('n', {
+        type: 'mounted',
+        mountPath: '/m',
+        fileBase64: Buffer.from(content).toString('base64'),
+      }),
+    );
+
+  it.each([
+    ['a shell', 'export API_TOKEN="tok-en-1"\nDB_PASSWORD=\'tok-en-2\'\nPLAIN_TOKEN=tok-en-3 # comment\n', 3],
+    ['YAML', 'hub:\n  token: "tok-en-1"\n  - api_key: tok-en-2\n  password: \'tok-en-3\'\n', 3],
+    ['TOML', '[x]\ntoken = "tok-en-1"\nlogins = [{ user = "u", password = "tok-en-2" }]\n', 2],
+    ['JSON with comments', '{ // mine\n  "accessToken": "tok-en-1",\n  "secret" : "tok-en-2" }\n', 2],
+    ['a list of variables', 'Server=db;Password=tok-en-1;Timeout=3\nhttps://h/?key=tok-en-2&x=1\n', 2],
+    [
+      '.netrc',
+      'machine api.wandb.ai\n  login user\n  password tok-en-1\nmachine g login me password tok-en-2',
+      2,
+    ],
+    ['git credentials', 'https://me:tok-en-1@git.example\n', 1],
+  ])('of %s: the values alone', (_, text, count) => {
+    const mask = createSecretMask(file(text));
+    for (let one = 1; one <= count; one += 1) {
+      expect(mask.maskText(`value is tok-en-${one}.`)).toBe('value is ***.');
+    }
+  });
+
+  it('of INI: the value with the spaces in it', () => {
+    expect(createSecretMask(file('[a]\npassword = two words \n')).maskText('got two words, two')).toBe(
+      'got ***, two',
+    );
+  });
+
+  it('of a binary file: its base64, wrapped or not, in both alphabets', () => {
+    const bytes = Buffer.from(Array.from({ length: 1_000 }, (_, at) => (at * 7_919) % 256));
+    const mask = createSecretMask(file(bytes));
+    const texts = [
+      bytes.toString('base64'),
+      bytes.toString('base64url'),
+      ...[64, 76].map((width) => bytes.toString('base64').replaceAll(new RegExp(`.{${width}}`, 'g'), '$&\n')),
+    ];
+    for (const text of texts) {
+      const rest = mask.maskText(text).replaceAll(/[*\n]/g, '');
+      expect(rest.length).toBeLessThan(8);
+    }
   });
 });
 
@@ -201,6 +267,8 @@ describe('the registry of an image decides which log-in it gets', () => {
     ['registry-1.docker.io/user/image', 'docker.io'],
     ['ghcr.io/org/image:1', 'ghcr.io'],
     ['localhost/image', 'localhost'],
+    ['Evil/image', 'evil'],
+    ['EVIL/team/image:1', 'evil'],
     ['localhost:5000/image', 'localhost:5000'],
     ['Registry.Example:5000/a/b@sha256:0', 'registry.example:5000'],
     ['[::1]:5000/image', '[::1]:5000'],
@@ -268,15 +336,74 @@ describe('names', () => {
 });
 
 describe('folders in the container', () => {
-  it.each(['relative', '/', '//', '/a/../proc', '/proc', '/dev/shm/x', '/mnt/config', '/a:b'])(
-    'refuses %s',
+  const of = (length: number): string => `/${'a'.repeat(length)}`;
+  it.each([
+    'relative',
+    '/',
+    '//',
+    '/a/../proc',
+    '/a:b',
+    '/a\rb',
+    '/a\u001B[2Jb',
+    '/a\uD800',
+    // Docker refuses them, or nothing starts.
+    '/proc',
+    '/dev/shm/x',
+    '/etc',
+    '/etc/hosts/x',
+    '/usr',
+    '/bin',
+    '/usr/lib/x',
+    '/mnt',
+    '/mnt/mcli-progress/x',
+    '/mnt//mcli-secrets/',
+    '/.mcli-end',
+    '/.mcli-phase/x',
+    // They hold what the image needs.
+    '/root',
+    '/tmp',
+    '/var/run',
+    '/home/',
+    of(256),
+    of(250).repeat(5),
+  ])('refuses %j', (path) => {
+    expect(mountPathFault(path)).toBeDefined();
+  });
+
+  it.each(['/secrets/x', '/root/.aws', '/mnt/mine', '/processes', '/etc/krb5', of(255), of(200).repeat(5)])(
+    'takes %s',
     (path) => {
-      expect(mountPathFault(path)).toBeDefined();
+      expect(mountPathFault(path)).toBeUndefined();
     },
   );
+});
 
-  it.each(['/secrets/x', '/root/.aws', '/mnt/mine', '/processes'])('takes %s', (path) => {
-    expect(mountPathFault(path)).toBeUndefined();
+describe('a secret that no container could be made with', () => {
+  const file = { type: 'mounted', mountPath: '/m', fileBase64: base64('x') };
+  it.each<[string, unknown]>([
+    ['lacks a part', null],
+    ['lacks a part', {}],
+    ['lacks a part', { ...file, type: 'toString' }],
+    ['lacks a part', { type: 'mounted', mountPath: '/m' }],
+    ['lacks a part', { type: 'wandb', apiKey: 7 }],
+    ['lacks a part', { type: 's3', mountPath: '/m', credentials: 'c', config: null }],
+    ['is not in base64', { ...file, fileBase64: '%%%' }],
+    ['its folder "/mnt" cannot be mounted: /mnt/config', { ...file, mountPath: '/mnt' }],
+    ['the variable "1X" cannot be set: it must begin', { type: 'environment', key: '1X', value: 'x' }],
+    ['the variable "A B" cannot be set: only', { type: 'environment', key: 'A B', value: 'x' }],
+    ['the variable "" cannot be set: it must begin', { type: 'environment', key: '', value: 'x' }],
+    ['the variable "UID" cannot be set: bash', { type: 'environment', key: 'UID', value: 'x' }],
+    ['the variable "K" cannot be set: it has a NUL', { type: 'environment', key: 'K', value: 'a\0b' }],
+    ['Linux takes 131071 bytes', { type: 'hugging_face', token: 'x'.repeat(131_072) }],
+  ])('%s: %j', (fault, content) => {
+    expect(secretFault('n', content)).toContain(fault);
+  });
+
+  it('is told from good ones, whatever their type', () => {
+    expect(secretFault('n', file)).toBeUndefined();
+    expect(secretFault('n', { type: 's3', mountPath: '/m', credentials: 'c' })).toBeUndefined();
+    expect(secretFault('a/b', file)).toContain('it cannot have this name');
+    expect(secretFault('n', { ...file, mountPath: `/${'x'.repeat(9_999)}` })?.length).toBeLessThan(200);
   });
 });
 
@@ -303,6 +430,32 @@ it('counts the bytes of a file, not those of its base64', () => {
   expect(secretBytes({ type: 'gcp', mountPath: '', fileBase64: base64('x'.repeat(300)) })).toBe(303);
 });
 
+describe('all secrets of a user', () => {
+  const file = (text: string | Buffer): Secret =>
+    named('n', { type: 'mounted', mountPath: '/m', fileBase64: Buffer.from(text).toString('base64') });
+  const fault = (...secrets: readonly Secret[]) => sizeFault(secrets.map(secretSize));
+
+  it('may be so many, so large, and have so many lines', () => {
+    expect(fault(...Array.from({ length: 100 }, (_, at) => variable(`K${at}`, 'v')))).toBeUndefined();
+    expect(fault(...Array.from({ length: 4 }, () => file(Buffer.alloc(524_000, 255))))).toBeUndefined();
+    expect(fault(file('a line of some length\n'.repeat(19_999)))).toBeUndefined();
+  });
+
+  it.each([
+    ['100 are allowed', Array.from({ length: 101 }, (_, at) => variable(`K${at}`, 'v'))],
+    ['2097152 are allowed', Array.from({ length: 5 }, () => file(Buffer.alloc(524_000, 255)))],
+    ['1048576 are allowed', Array.from({ length: 9 }, (_, at) => variable(`K${at}`, 'v'.repeat(131_000)))],
+    ['20000 are allowed', [file('a line of some length\n'.repeat(20_001))]],
+  ])('may not be more: %s', (words, secrets) => {
+    expect(fault(...secrets)).toContain(words);
+  });
+
+  it('have no lines to mask where they are short, or a file is binary', () => {
+    expect(secretSize(file('{\n}\n'.repeat(1_000))).maskedLines).toBe(0);
+    expect(secretSize(file(Buffer.alloc(100_000, 255))).maskedLines).toBe(0);
+  });
+});
+
 it('takes entries of the store for deleted that are no secrets, or another key says whose they are', () => {
   const good = {
     name: 'n',
@@ -323,6 +476,7 @@ it('takes entries of the store for deleted that are no secrets, or another key s
     variables: [],
   });
   for (const key of ['other.n', 'u.other']) expect(parse(good, key)).toBeUndefined();
+  expect(parse({ ...good, name: '../n' }, secretKey('u', '../n'))).toBeUndefined();
   for (const bad of [
     null,
     1,

@@ -65,6 +65,8 @@ describe('links to entries', () => {
     expect(entryLink('wandb', wandb)).toBe('https://wandb.ai/my%20team/p/runs/r');
     const own = { ...wandb, WANDB_BASE_URL: 'https://wandb.example/' };
     expect(entryLink('wandb', own)).toBe('https://wandb.example/my%20team/p/runs/r');
+    const withPassword = { ...wandb, WANDB_BASE_URL: 'https://ann:p@ss@wandb.example/base/' };
+    expect(entryLink('wandb', withPassword)).toBe('https://wandb.example/base/my%20team/p/runs/r');
     const comet = { COMET_WORKSPACE: 'w', COMET_PROJECT_NAME: 'p', COMET_EXPERIMENT_KEY: 'k' };
     expect(entryLink('comet_ml', comet)).toBe('https://www.comet.com/w/p/k');
   });

@@ -1,4 +1,8 @@
+import { jetstream } from '@nats-io/jetstream';
+import { connect } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { SecretBuckets } from '../../client/secret-buckets.ts';
+import { newIdentityText } from '../../core/secret-seal.ts';
 import { TestHome } from '../support/mcli.ts';
 
 let home: TestHome;
@@ -292,5 +296,24 @@ describe('orders to a node', () => {
     );
     expect((await home.mcli('describe', 'cluster')).stdout).not.toMatch(new RegExp(`\n${node} `));
     await stop(run);
+    await expectNoKeyOf(String(node));
   });
+
+  /** Its agent runs on. A key that an interrupted command has left is removed by the next one. */
+  async function expectNoKeyOf(node: string): Promise<void> {
+    const parts = (await home.parts()) as readonly { readonly name: string; readonly address?: string }[];
+    const connection = await connect({ servers: parts.find(({ name }) => name === 'nats')?.address ?? '' });
+    const buckets = new SecretBuckets(jetstream(connection));
+    expect((await buckets.published('r1z1', node)).recipient).toBeUndefined();
+    const unknown = await home.mcli('delete', 'node', node, '-y');
+    expect(unknown.stderr).toContain(`No node found with name: ${node}`);
+    const { recipient } = await newIdentityText(new Date());
+    await buckets.publish('r1z1', node, recipient, (await buckets.published('r1z1', node)).revision);
+    expect(await buckets.recipients()).toContain(recipient);
+    const again = await home.mcli('delete', 'node', node, '-y');
+    expect(again).toMatchObject({ code: 0 });
+    expect(again.stderr).toContain(`✔ Removed the key of node ${node}, which r1z1 has no more.`);
+    expect(await buckets.recipients()).not.toContain(recipient);
+    await connection.close();
+  }
 });

@@ -41,6 +41,13 @@ describe('secrets of a user', () => {
     const { stdout } = await home.mcli('get', 'secrets');
     expect(stdout).toMatch(/^NAME  TYPE +CREATED_AT\napi   environment  .*\ndata  mounted      .*\n$/);
 
+    const ids = await home.mcliWith({ MCLI_USER: 'ann@x.y' }, 'get', 'secrets', '--ids');
+    expect(ids).toMatchObject({ code: 0, stdout: '' });
+    expect((await home.mcli('get', 'secrets', '--ids')).stdout).toMatch(/^NAME.* ID\n.*\.api\n.*\.data\n$/);
+    for (const type of ['env', 'environment']) {
+      expect((await home.mcli('get', 'secrets', '--type', type, '-o', 'name')).stdout).toBe('api\n');
+    }
+
     const run = await home.submit(
       runFile(
         'echo "$API_KEY $(cat $SECRET_PATH_DATA)"; env | base64 -w0; until [ -e /go ]; do sleep 0.1; done',
@@ -61,6 +68,8 @@ describe('secrets of a user', () => {
   it('are gone from the next run when they are deleted', async () => {
     const refused = await home.mcli('delete', 'secret', 'api', 'other');
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('matching: other') });
+    const both = await home.mcli('delete', 'secret', 'api', '--all', '-y');
+    expect(both).toMatchObject({ code: 2, stderr: expect.stringContaining('Both names and --all') });
     const asked = await home.mcli('delete', 'secret', 'api');
     expect(asked).toMatchObject({ code: 1, stderr: expect.stringContaining('Say yes beforehand: -y') });
     expect((await home.mcli('delete', 'secret', '*', '-y')).code).toBe(0);

@@ -26,12 +26,28 @@ it('makes a key that only its owner can read, in a folder that only its owner ca
 it('puts a new key on top of the older ones, and leaves no other file', async () => {
   const file = path.join(folder, 'rotated', 'node.key');
   const first = await addNodeKey(file);
+  // A group may be meant to read it.
   await chmod(file, 0o644);
   const second = await addNodeKey(file);
   expect(second.older).toBe(1);
   expect(await recipientsIn(file)).toEqual([second.recipient, first.recipient]);
-  expect((await stat(file)).mode & 0o777).toBe(0o600);
+  expect((await stat(file)).mode & 0o777).toBe(0o640);
   expect(await readdir(path.dirname(file))).toEqual(['node.key']);
+});
+
+it('loses no key when two commands make one at the same time', async () => {
+  const file = path.join(folder, 'at-once', 'node.key');
+  const made = await Promise.all([addNodeKey(file), addNodeKey(file), addNodeKey(file)]);
+  expect((await recipientsIn(file)).toSorted()).toEqual(made.map(({ recipient }) => recipient).toSorted());
+});
+
+it('says what to do when a command has crashed in the middle', async () => {
+  const file = path.join(folder, 'crashed.key');
+  await writeFile(`${file}.new`, '');
+  await expect(addNodeKey(file)).rejects.toMatchObject({
+    message: `Another command is about to write ${file}`,
+    fix: expect.stringContaining(`remove ${file}.new`),
+  });
 });
 
 it('never replaces a key by itself', async () => {
@@ -51,6 +67,6 @@ it('leaves a file alone that holds something else', async () => {
   });
   expect(await readFile(file, 'utf8')).toBe('precious');
   const below = path.join(file, 'node.key');
-  await expect(addNodeKey(below)).rejects.toThrow('is not a key file');
+  await expect(addNodeKey(below)).rejects.toThrow('cannot be written');
   await expect(addNodeKey(path.join(folder, 'other', 'deep', 'node.key'))).rejects.toThrow(file);
 });

@@ -122,6 +122,28 @@ export async function pushImage(
   }
 }
 
+/** Puts something into an open registry that is no image: a Helm chart. */
+export async function pushChart(name: string): Promise<void> {
+  const [, host, repository, tag] = /^([^/]+)\/(.+):([^:]+)$/.exec(name) ?? [];
+  const base = `http://${host}/v2/${repository}`;
+  const pushBlob = async (mediaType: string, content: string) => {
+    const digest = `sha256:${createHash('sha256').update(content).digest('hex')}`;
+    const upload = await fetch(`${base}/blobs/uploads/`, { method: 'POST' });
+    const place = new URL(upload.headers.get('location') ?? '', base);
+    place.searchParams.set('digest', digest);
+    await fetch(place, { method: 'PUT', body: content });
+    return { mediaType, digest, size: content.length };
+  };
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: 'application/vnd.oci.image.manifest.v1+json',
+    config: await pushBlob('application/vnd.cncf.helm.config.v1+json', '{}'),
+    layers: [await pushBlob('application/vnd.cncf.helm.chart.content.v1.tar+gzip', 'chart')],
+  };
+  const headers = { 'content-type': manifest.mediaType };
+  await fetch(`${base}/manifests/${tag}`, { method: 'PUT', headers, body: JSON.stringify(manifest) });
+}
+
 /** Makes an image on this machine that holds one file of random bytes, and so no bash. */
 export async function loadImage(name: string, bytes: number, architecture = 'amd64'): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'mcli-test-image-'));

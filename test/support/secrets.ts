@@ -28,12 +28,16 @@ export async function aSecretNode(connection: NatsConnection, node: string) {
   const folder = await mkdtemp(path.join(tmpdir(), 'mcli-test-node-'));
   const keyFile = path.join(folder, 'node.key');
   const said: string[] = [];
+  const cluster = { hasNode: true };
+  const own = { seal: async (): Promise<void> => undefined };
   const buckets = Promise.resolve(new SecretBuckets(jetstream(connection, { timeout: REQUEST_TIMEOUT_MS })));
   const identities = createIdentityReader(keyFile, (message) => said.push(message));
   const keeper = createSecretKeeper({
     buckets,
     identities,
     place: { cluster: 'c', node },
+    isInCluster: async () => cluster.hasNode,
+    sealOwn: () => own.seal(),
     say: (message) => said.push(message),
   });
   /** The newest first. */
@@ -45,6 +49,10 @@ export async function aSecretNode(connection: NatsConnection, node: string) {
     identities,
     buckets,
     said,
+    /** As the cluster has it. */
+    cluster,
+    /** What else the node has sealed. */
+    own,
     look: () => keeper.look(),
     store: (passOnMs: number) => createSecretStore({ buckets, identities, node, passOnMs }),
     /** What the node has of a user's secrets, as `name=content`. */

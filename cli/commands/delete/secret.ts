@@ -21,6 +21,16 @@ export async function deleteSecrets(
       EXIT.usage,
     );
   }
+  if (names.length > 0 && all) {
+    throw new CliError(
+      {
+        message: 'Both names and --all were given',
+        why: `--all would delete more than ${names.join(', ')}`,
+        fix: 'Give one of them.',
+      },
+      EXIT.usage,
+    );
+  }
   const { secrets } = await context.mcli();
   const user = context.user();
   const known = (await secrets.list(user)).map(({ name }) => name);

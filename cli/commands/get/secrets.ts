@@ -1,6 +1,7 @@
 /** `mcli get secrets`: names and types; values are never read back. */
 import { stringify } from 'yaml';
 import { SECRET_TYPES } from '../../../core/secret.ts';
+import type { SecretType } from '../../../core/secret.ts';
 import { didYouMean } from '../../../core/suggest.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, EXIT } from '../../errors.ts';
@@ -9,10 +10,24 @@ import { renderSecrets, secretAsJson } from '../../output/secrets.ts';
 export interface GetSecretsFlags {
   readonly output: 'table' | 'json' | 'yaml' | 'name';
   readonly type: string;
+  readonly ids?: boolean;
 }
 
-export async function getSecrets(context: CliContext, { output, type }: GetSecretsFlags): Promise<number> {
-  const wanted = type.toLowerCase().replaceAll('-', '_');
+/** How `mcli create secret` calls those types that are stored under another name. */
+const WORDS: Readonly<Record<string, SecretType>> = {
+  docker: 'docker_registry',
+  env: 'environment',
+  git_ssh: 'git',
+  sftp_ssh: 'sftp',
+  hf: 'hugging_face',
+};
+
+export async function getSecrets(
+  context: CliContext,
+  { output, type, ids = false }: GetSecretsFlags,
+): Promise<number> {
+  const word = type.toLowerCase().replaceAll('-', '_');
+  const wanted = WORDS[word] ?? word;
   if (wanted !== 'all' && !SECRET_TYPES.some((known) => known === wanted)) {
     throw new CliError(
       {
@@ -28,6 +43,6 @@ export async function getSecrets(context: CliContext, { output, type }: GetSecre
   else if (output === 'yaml') context.print(stringify(secrets.map(secretAsJson)).trimEnd());
   else if (output === 'name') for (const { name } of secrets) context.print(name);
   else if (secrets.length === 0) context.say('No items found.');
-  else context.print(renderSecrets(secrets));
+  else context.print(renderSecrets(secrets, ids));
   return EXIT.ok;
 }
