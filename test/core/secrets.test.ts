@@ -158,11 +158,11 @@ describe('what has to be masked', () => {
         [],
       ],
     ),
-    ...['https://me:pw@m.example', 'https://m.example/?token=x', 'postgresql://db/m'].map(
-      (value): [string, SecretContent, readonly string[]] => [
-        `an address with more in it: ${value}`,
-        { type: 'environment', key: 'MLFLOW_TRACKING_URI', value },
-        [value],
+    ...[['https://me:pw@m.example', 'pw'], ['https://m.example/?token=x', 'x'], ['postgresql://db/m']].map(
+      (texts): [string, SecretContent, readonly string[]] => [
+        `an address with more in it: ${texts[0]}`,
+        { type: 'environment', key: 'MLFLOW_TRACKING_URI', value: texts[0] ?? '' },
+        texts,
       ],
     ),
     [
