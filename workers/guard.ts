@@ -5,36 +5,23 @@
  *
  * `node guard.js STATE-DIRECTORY`; started by the agent, and left behind by it on purpose.
  */
-import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Docker } from '../activities/docker.ts';
 import { createDocker } from '../activities/docker.ts';
 import { killStrayProcesses } from '../activities/stray-processes.ts';
 import { containerNameOf, labelsOfNode } from '../core/naming.ts';
-import { readJson, writeJson } from '../stack/json-file.ts';
-import { identify, signal } from '../stack/process-identity.ts';
-import type { ProcessIdentity } from '../stack/process-identity.ts';
+import { becomeGuard, hasSuccessor } from './guard-identity.ts';
 import type { NodeLease } from './node-lease.ts';
-import { fencingTimes, leaseAgeMs, readLease } from './node-lease.ts';
+import { fencingTimes, hasLease, leaseAgeMs, readLease } from './node-lease.ts';
 
 const LOOK_MS = 1_000;
 /** After this without an agent nothing is left to guard. */
 const LEAVE_AFTER_LEASES = 2;
 
-/** The newest guard stays: it is of the newest build. On a full disk two stay, which does no harm; none would. */
-function takeOver(file: string): void {
-  try {
-    const predecessor = readJson(file) as ProcessIdentity | undefined;
-    if (predecessor) signal(predecessor, 'SIGTERM');
-    writeJson(file, identify(process.pid));
-  } catch (error) {
-    console.error(`The guard could not take over from its predecessor: ${String(error)}`);
-  }
-}
-
 async function guard(directory: string): Promise<void> {
   let fence = new Fence(directory);
-  for (;;) {
+  // Without the file, the agent wants no guard any more, or keeps its state elsewhere.
+  while (hasLease(directory) && !hasSuccessor(directory)) {
     const lease = readLease(directory);
     if (lease) {
       const age = leaseAgeMs(lease);
@@ -107,5 +94,5 @@ class Fence {
 
 const [stateDirectory] = process.argv.slice(2);
 if (stateDirectory === undefined) throw new Error('usage: guard.js STATE-DIRECTORY');
-takeOver(path.join(stateDirectory, 'guard.json'));
+becomeGuard(stateDirectory);
 await guard(stateDirectory);

@@ -1,7 +1,16 @@
 /** The agent's side of its node's lease: writes it for the guard, and asks it before anything is started. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { NodeConfig } from './node-config.ts';
-import { fencingTimes, leaseAgeMs, leaseWriter, monotonicMs, readLease } from './node-lease.ts';
+import { endGuard } from './guard-identity.ts';
+import {
+  dropLease,
+  fencingTimes,
+  hasLease,
+  leaseAgeMs,
+  leaseWriter,
+  monotonicMs,
+  readLease,
+} from './node-lease.ts';
 
 export interface LeaseKeeper {
   /** @param sentAt when the heartbeat that the control plane has acknowledged was sent, by `monotonicMs` */
@@ -32,32 +41,16 @@ export function createLeaseKeeper(
   }: Pick<NodeConfig, 'leaseMs' | 'stateDirectory' | 'cluster' | 'node' | 'dockerHost'>,
   controlPlane: string,
 ): LeaseKeeper {
-  // Without a limit nobody gives the runs of this node to another.
-  if (leaseMs === null) {
-    return {
-      renew: () => undefined,
-      error: () => undefined,
-      mayBeLost: () => false,
-      isFresh: () => true,
-      untilFresh: () => Promise.resolve(),
-    };
-  }
-  const { stopAtMs } = fencingTimes(leaseMs);
-  const write = leaseWriter(stateDirectory);
-  const guarded = {
-    leaseMs,
-    place: { controlPlane, cluster, node },
-    ...(dockerHost !== undefined && { dockerHost }),
-  };
   let error: string | undefined;
+  const write = leaseMs === null ? () => letGo(stateDirectory) : writeLease(leaseMs);
   const isFresh = (): boolean => {
     const known = readLease(stateDirectory);
-    return known !== undefined && leaseAgeMs(known) < stopAtMs;
+    return known === undefined ? leaseMs === null : leaseAgeMs(known) < fencingTimes(known.leaseMs).stopAtMs;
   };
   return {
     renew(renewedAt) {
       try {
-        write({ renewedAt, ...guarded });
+        write(renewedAt);
         error = undefined;
       } catch (caught) {
         const message = caught instanceof Error ? caught.message : String(caught);
@@ -68,7 +61,7 @@ export function createLeaseKeeper(
     error: () => error,
     mayBeLost() {
       const known = readLease(stateDirectory);
-      return known === undefined || leaseAgeMs(known) > GIVEN_UP_AFTER_MS;
+      return known === undefined ? leaseMs !== null : leaseAgeMs(known) > GIVEN_UP_AFTER_MS;
     },
     isFresh,
     async untilFresh(signal) {
@@ -83,4 +76,21 @@ export function createLeaseKeeper(
       }
     },
   };
+
+  function writeLease(leaseMs: number): (renewedAt: number) => void {
+    const write = leaseWriter(stateDirectory);
+    const place = { controlPlane, cluster, node };
+    return (renewedAt) =>
+      write({ renewedAt, leaseMs, place, ...(dockerHost !== undefined && { dockerHost }) });
+  }
+}
+
+/**
+ * For a node whose runs nobody gives to another, as the control plane knows now. Until it did, it may have been about to:
+ * what is left of another setting then holds.
+ */
+function letGo(stateDirectory: string): void {
+  if (!hasLease(stateDirectory)) return;
+  dropLease(stateDirectory);
+  endGuard(stateDirectory);
 }

@@ -2,7 +2,7 @@
  * The node's lease, as agent and guard share it: a small file that says when the control plane has last heard of the
  * node. Times are of the machine's monotonic clock, which all its processes share and nobody sets.
  */
-import { constants, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { constants, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import type { NodePlace } from '../core/naming.ts';
 
@@ -22,6 +22,12 @@ export interface NodeLease {
 export const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n);
 
 const leaseFile = (stateDirectory: string): string => path.join(stateDirectory, 'lease.json');
+
+/** Whether containers of this node may have to be ended at some time. */
+export const hasLease = (stateDirectory: string): boolean => existsSync(leaseFile(stateDirectory));
+
+/** From now on nothing ends. */
+export const dropLease = (stateDirectory: string): void => rmSync(leaseFile(stateDirectory), { force: true });
 
 /** `undefined` before the first heartbeat that was acknowledged. */
 export function readLease(stateDirectory: string): NodeLease | undefined {

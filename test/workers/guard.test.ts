@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -80,15 +80,25 @@ describe('the guard of a node', () => {
     for (const rank of [mine, theirs]) expect((await containerOf(rank))?.status).toBe('running');
   });
 
-  it('gives way to a newer one', async () => {
+  it('gives way to a newer one, also when it has been forgotten', async () => {
     const old = startGuard(600_000);
     const ended = once(old, 'exit');
-    const known = path.join(state, 'test-node', 'guard.json');
-    await eventually(
-      () => readFile(known, 'utf8').catch(() => ''),
-      (text) => text.includes(String(old.pid)),
-    );
-    startGuard(600_000);
+    await untilKnown(old);
+    const newer = startGuard(600_000);
+    await ended;
+    await untilKnown(newer);
+    // What a loss of power leaves.
+    await writeFile(knownGuard(), '');
+    const forgotten = once(newer, 'exit');
+    await untilKnown(startGuard(600_000));
+    await forgotten;
+  });
+
+  it('leaves when the agent keeps its state elsewhere', async () => {
+    const guard = startGuard(600_000);
+    await untilKnown(guard);
+    const ended = once(guard, 'exit');
+    await rename(path.join(state, 'test-node'), path.join(state, 'moved'));
     await ended;
   });
 
@@ -100,6 +110,15 @@ describe('the guard of a node', () => {
     }
   });
 });
+
+const knownGuard = (): string => path.join(state, 'test-node', 'guard.json');
+
+async function untilKnown(guard: ChildProcess): Promise<void> {
+  await eventually(
+    () => readFile(knownGuard(), 'utf8').catch(() => ''),
+    (text) => text.includes(String(guard.pid)),
+  );
+}
 
 async function parentOf(pid: number | undefined): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8');

@@ -1,10 +1,11 @@
-import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createLeaseKeeper } from '../../workers/lease-keeper.ts';
 import type { LeaseKeeper } from '../../workers/lease-keeper.ts';
 import { monotonicMs } from '../../workers/node-lease.ts';
@@ -60,6 +61,29 @@ describe('the lease of a node', () => {
     const later = process.hrtime.bigint() + 61_000_000_000n;
     vi.spyOn(process.hrtime, 'bigint').mockReturnValue(later);
     await expect(start).rejects.toThrow(/lease of node-0 is not renewed: ENOSPC/);
+  });
+
+  it('has no guard any more where runs are never given away from now on', async () => {
+    aLeaseKeeper().renew(monotonicMs());
+    const program = path.resolve(import.meta.dirname, '../../workers/guard.ts');
+    const guard = spawn(process.execPath, [program, stateDirectory], { stdio: 'ignore' });
+    onTestFinished(() => void guard.kill('SIGKILL'));
+    const ended = once(guard, 'exit');
+    await expect.poll(() => readdir(stateDirectory), { timeout: 10_000 }).toContain('guard.json');
+    const keeping = aLeaseKeeper(null);
+    // The control plane may not know yet that it shall wait for this node.
+    expect(await readdir(stateDirectory)).toContain('lease.json');
+    keeping.renew(monotonicMs());
+    await ended;
+    expect(await readdir(stateDirectory)).toEqual(['guard.json']);
+  });
+
+  it('counts as it was until the control plane knows that runs are no longer given away', () => {
+    aLeaseKeeper().renew(monotonicMs() - 299_000);
+    const lease = aLeaseKeeper(null);
+    expect([lease.isFresh(), lease.mayBeLost()]).toEqual([false, true]);
+    lease.renew(monotonicMs());
+    expect([lease.isFresh(), lease.mayBeLost()]).toEqual([true, false]);
   });
 
   it('covers everything where runs are never given away', async () => {
