@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ContainerExit, ContainerStop, RankExecution } from '../../activities/contract.ts';
 import { describeStop, exitFailure, failureClass } from '../../core/failures.ts';
 import type { RunFailure } from '../../core/failures.ts';
-import type { ContainerState } from '../../activities/docker.ts';
+import type { ContainerState, Docker } from '../../activities/docker.ts';
 import { containerName, PARAMETERS_PATH } from '../../core/naming.ts';
 import type { RunSpec } from '../../core/run-spec.ts';
 import {
@@ -387,6 +387,26 @@ while True: time.sleep(0.1)`;
     const stopped: ContainerStop = await anAttempt().run(activities['stop-container'], rank);
     expect(stopped.endedBy).toBe('SIGTERM');
     await outcome;
+  });
+
+  it('gives the program its grace from when it was told, however long Docker takes to tell it', async () => {
+    const rank = tracked(
+      "trap 'sleep 0.5; exit 0' TERM; touch /up; while :; do sleep 0.05; done",
+      {},
+      { graceMs: 2_000 },
+    );
+    const slow: Partial<Docker> = {
+      async kill(name, signal) {
+        if (signal === 'SIGTERM') await sleep(3_000);
+        await docker.kill(name, signal);
+      },
+    };
+    const activities = agent({}, { docker: { ...docker, ...slow } });
+    const outcome = anAttempt().run(activities.execute, rank);
+    await eventually(() => docker.fileExists(containerName(rank), '/up'), Boolean);
+    const stopped: ContainerStop = await anAttempt().run(activities['stop-container'], rank);
+    expect(stopped.endedBy).toBe('SIGTERM');
+    expect(await outcome).toMatchObject({ exitCode: 0, end: 'told' });
   });
 
   it('kills what ignores it when the grace time is over', async () => {
