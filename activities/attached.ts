@@ -50,13 +50,13 @@ export async function whileDockerIsAway<T>(
   step: () => Promise<T>,
   patienceMs = () => DOCKER_PATIENCE_MS,
 ): Promise<T> {
-  const since = Date.now();
+  const since = performance.now();
   for (;;) {
     try {
       return await step();
     } catch (error) {
       signal?.throwIfAborted();
-      if (!(error instanceof DockerError && error.unreachable) || Date.now() - since > patienceMs()) {
+      if (!(error instanceof DockerError && error.unreachable) || performance.now() - since > patienceMs()) {
         throw error;
       }
       await sleep(DOCKER_RETRY_MS, undefined, signal && { signal });

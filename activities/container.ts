@@ -239,10 +239,10 @@ export function createContainerActivities({
     patienceMs?: () => number,
   ): Promise<string | undefined> {
     const ask = <T>(step: () => Promise<T>): Promise<T> => whileDockerIsAway(signal, step, patienceMs);
-    const deadline = Date.now() + EMPTY_AT_MOST_MS;
+    const deadline = performance.now() + EMPTY_AT_MOST_MS;
     for (;;) {
       const text = await ask(() => docker.readFile(name, path));
-      if (text !== undefined || Date.now() > deadline) return text;
+      if (text !== undefined || performance.now() > deadline) return text;
       if (await ask(() => docker.fileExists(name, ENTRY_PATH))) return undefined;
       if (!isThere(await ask(() => docker.inspect(name)))) throw new DockerError(`${name} is gone.`, 404);
       await sleep(EMPTY_RETRY_MS, undefined, { signal });
