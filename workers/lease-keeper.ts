@@ -2,18 +2,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { NodeConfig } from './node-config.ts';
 import { endGuard } from './guard-identity.ts';
-import {
-  dropLease,
-  fencingTimes,
-  hasLease,
-  leaseAgeMs,
-  leaseWriter,
-  monotonicMs,
-  readLease,
-} from './node-lease.ts';
+import { dropLease, fencingTimes, hasLease, leaseAgeMs, leaseWriter, readLease } from './node-lease.ts';
 
 export interface LeaseKeeper {
-  /** @param sentAt when the heartbeat that the control plane has acknowledged was sent, by `monotonicMs` */
+  /** @param sentAt when the heartbeat that the control plane has acknowledged was sent, by `uptimeMs` */
   renew(sentAt: number): void;
   /** Why the lease can't be written; undefined when all is well. */
   error(): string | undefined;
@@ -65,9 +57,9 @@ export function createLeaseKeeper(
     },
     isFresh,
     async untilFresh(signal) {
-      const deadline = monotonicMs() + FRESH_WITHIN_MS;
+      const deadline = performance.now() + FRESH_WITHIN_MS;
       while (!isFresh()) {
-        if (monotonicMs() > deadline) {
+        if (performance.now() > deadline) {
           throw new Error(
             `the lease of ${node} is not renewed: ${error ?? 'the control plane does not answer'}.`,
           );

@@ -63,7 +63,7 @@ import type { NodeConfig } from './node-config.ts';
 import { detectGpus } from './node-gpus.ts';
 import { createLeaseKeeper } from './lease-keeper.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
-import { monotonicMs } from './node-lease.ts';
+import { uptimeMs } from './node-lease.ts';
 import { connectToNats } from './nats-connection.ts';
 import { openNodeSecrets } from './node-secrets.ts';
 import { patiently } from './patiently.ts';
@@ -124,7 +124,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
     temporal: () => connecting.promise,
     health: () => nodeHealth.health(),
     onAcknowledged: (sentAt) => lease.renew(sentAt),
-    now: monotonicMs,
+    now: uptimeMs,
   });
   const nats = connectToNats(config);
   void untilClosed(nats).then(() => process.exit(1));

@@ -10,7 +10,7 @@ import { containerConfig } from '../../activities/container-config.ts';
 import type { RankExecution } from '../../activities/contract.ts';
 import { processesOf } from '../../activities/stray-processes.ts';
 import { containerName } from '../../core/naming.ts';
-import { fencingTimes, leaseWriter, monotonicMs } from '../../workers/node-lease.ts';
+import { fencingTimes, leaseWriter, uptimeMs } from '../../workers/node-lease.ts';
 import { aRank, containerOf, docker, eventually, SETTINGS } from '../support/docker.ts';
 
 const LEASE_MS = 3_000;
@@ -65,6 +65,15 @@ describe('the guard of a node', () => {
     } finally {
       process.kill(holder, 'SIGCONT');
     }
+  });
+
+  it('ends them also when the machine has slept through the lease', async () => {
+    const rank = await aContainer('sleep 600');
+    startGuard(600_000, 'test-node', ['unshare', '--time', '--boottime', '600']);
+    await eventually(
+      () => containerOf(rank),
+      (found) => found?.status === 'exited',
+    );
   });
 
   it('leaves alone what a lease covers, and what belongs to another node', async () => {
@@ -125,12 +134,14 @@ async function parentOf(pid: number | undefined): Promise<number> {
   return Number(/^PPid:\s+(\d+)/m.exec(status)?.[1]);
 }
 
-function startGuard(leaseMs: number, node = 'test-node'): ChildProcess {
+/** @param under a program that starts the guard in its own way */
+function startGuard(leaseMs: number, node = 'test-node', under: readonly string[] = []): ChildProcess {
   const directory = path.join(state, node);
   const place = { controlPlane: SETTINGS.controlPlane, cluster: CLUSTER, node };
-  leaseWriter(directory)({ renewedAt: monotonicMs(), leaseMs, place });
+  leaseWriter(directory)({ renewedAt: uptimeMs(), leaseMs, place });
   const program = path.resolve(import.meta.dirname, '../../workers/guard.ts');
-  const guard = spawn(process.execPath, [program, directory], { stdio: 'ignore' });
+  const [first, ...rest] = [...under, process.execPath, program, directory];
+  const guard = spawn(first, rest, { stdio: 'ignore' });
   guards.push(guard);
   return guard;
 }
