@@ -32,6 +32,11 @@ export interface ContainerState {
   readonly env: readonly string[];
 }
 
+export interface ListedContainer {
+  readonly id: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
 /** A file to put into a container; its path is absolute. */
 export interface ContainerFile {
   readonly path: string;
@@ -84,8 +89,8 @@ export interface Docker {
   /** Ends when the daemon is done or the signal aborts, which makes the daemon give up the download. */
   pull(name: string, signal: AbortSignal, login?: RegistryLogin): AsyncIterable<PullEvent>;
   inspect(name: string): Promise<ContainerState | undefined>;
-  /** Labels of all containers that have these, running or not. */
-  list(labels: Readonly<Record<string, string>>): Promise<Readonly<Record<string, string>>[]>;
+  /** All containers that have these labels, running or not. */
+  list(labels: Readonly<Record<string, string>>): Promise<ListedContainer[]>;
   /** @returns false when a container of this name is there already. */
   create(config: ContainerConfig): Promise<boolean>;
   putFiles(name: string, files: readonly ContainerFile[]): Promise<void>;
@@ -158,7 +163,7 @@ export function createDocker(host?: string): Docker {
       const found = await answered((limit) =>
         dockerode.listContainers({ all: true, filters: { label }, ...limit }),
       );
-      return found.map(({ Labels }) => Labels);
+      return found.map(({ Id: id, Labels: labels }) => ({ id, labels }));
     },
 
     async create(config) {

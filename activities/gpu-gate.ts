@@ -38,8 +38,8 @@ export function createGpuGate({ docker, place, patienceMs = PATIENCE_MS }: Depen
   async function otherHolder(rank: RankAssignment): Promise<string | undefined> {
     const containers = await docker.list(labelsOfNode(place));
     const others = containers
-      .filter((labels) => gpusOf(labels).some((gpu) => rank.gpuIds.includes(gpu)))
-      .map(containerNameOf)
+      .filter(({ labels }) => gpusOf(labels).some((gpu) => rank.gpuIds.includes(gpu)))
+      .map(({ labels }) => containerNameOf(labels))
       .filter((name) => name !== containerName(rank));
     for (const name of others) {
       if ((await docker.inspect(name))?.status === 'running') return name;

@@ -156,7 +156,7 @@ export function createOrphanKeeper({
   }
 
   async function containers(): Promise<OwnedContainer[]> {
-    return (await docker.list(labelsOfNode(place))).map(describeContainer);
+    return (await docker.list(labelsOfNode(place))).map(({ labels }) => describeContainer(labels));
   }
 
   async function isOrphan({ run, resumption }: OwnedContainer): Promise<boolean> {

@@ -5,13 +5,14 @@ import { once } from 'node:events';
 import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { containerConfig } from '../../activities/container-config.ts';
 import type { RankExecution } from '../../activities/contract.ts';
 import { processesOf } from '../../activities/stray-processes.ts';
 import { containerName } from '../../core/naming.ts';
 import { fencingTimes, leaseWriter, uptimeMs } from '../../workers/node-lease.ts';
 import { aRank, containerOf, docker, eventually, SETTINGS } from '../support/docker.ts';
+import { aDockerProxy } from '../support/docker-proxy.ts';
 
 const LEASE_MS = 3_000;
 
@@ -47,7 +48,7 @@ describe('the guard of a node', () => {
     expect((await containerOf(stubborn))?.exitCode).toBe(137);
   });
 
-  it('ends the others while one resists', async () => {
+  it('ends also one for which Docker does not answer', async () => {
     const resisting = await aContainer('sleep 600');
     const stubborn = await aContainer("trap '' TERM; while :; do sleep 1; done");
     const { id = '' } = (await containerOf(resisting)) ?? {};
@@ -60,16 +61,33 @@ describe('the guard of a node', () => {
         () => containerOf(stubborn),
         (found) => found?.status === 'exited',
       );
-      // Docker does not answer for it now.
-      expect(await processesOf(id)).not.toEqual([]);
+      await eventually(
+        () => processesOf(id),
+        (processes) => processes.length === 0,
+      );
     } finally {
       process.kill(holder, 'SIGCONT');
     }
   });
 
+  it.each(['is away', 'does not answer'])('ends them without Docker when that %s', async (how) => {
+    const proxy = await aDockerProxy();
+    onTestFinished(() => proxy.dispose());
+    const rank = await aContainer('sleep 600');
+    const { id = '' } = (await containerOf(rank)) ?? {};
+    startGuard(2 * LEASE_MS, { dockerHost: proxy.host });
+    await expect.poll(() => proxy.answers(), { timeout: LEASE_MS }).toBeGreaterThan(0);
+    if (how === 'is away') await proxy.goAway();
+    else proxy.fallSilent();
+    await eventually(
+      () => processesOf(id),
+      (processes) => processes.length === 0,
+    );
+  });
+
   it('ends them also when the machine has slept through the lease', async () => {
     const rank = await aContainer('sleep 600');
-    startGuard(600_000, 'test-node', ['unshare', '--time', '--boottime', '600']);
+    startGuard(600_000, { under: ['unshare', '--time', '--boottime', '600'] });
     await eventually(
       () => containerOf(rank),
       (found) => found?.status === 'exited',
@@ -81,7 +99,7 @@ describe('the guard of a node', () => {
     const theirs = await aContainer('sleep 600', 'another-node');
     const doomed = await aContainer('sleep 600', 'doomed-node');
     startGuard(600_000);
-    startGuard(LEASE_MS, 'doomed-node');
+    startGuard(LEASE_MS, { node: 'doomed-node' });
     await eventually(
       () => containerOf(doomed),
       (found) => found?.status === 'exited',
@@ -134,11 +152,18 @@ async function parentOf(pid: number | undefined): Promise<number> {
   return Number(/^PPid:\s+(\d+)/m.exec(status)?.[1]);
 }
 
-/** @param under a program that starts the guard in its own way */
-function startGuard(leaseMs: number, node = 'test-node', under: readonly string[] = []): ChildProcess {
+interface GuardOptions {
+  readonly node?: string;
+  readonly dockerHost?: string;
+  /** A program that starts the guard in its own way. */
+  readonly under?: readonly string[];
+}
+
+function startGuard(leaseMs: number, options: GuardOptions = {}): ChildProcess {
+  const { node = 'test-node', under = [], ...docker } = options;
   const directory = path.join(state, node);
   const place = { controlPlane: SETTINGS.controlPlane, cluster: CLUSTER, node };
-  leaseWriter(directory)({ renewedAt: uptimeMs(), leaseMs, place });
+  leaseWriter(directory)({ renewedAt: uptimeMs(), leaseMs, place, ...docker });
   const program = path.resolve(import.meta.dirname, '../../workers/guard.ts');
   const [first, ...rest] = [...under, process.execPath, program, directory];
   const guard = spawn(first, rest, { stdio: 'ignore' });
