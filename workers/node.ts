@@ -63,6 +63,7 @@ import type { NodeConfig } from './node-config.ts';
 import { detectGpus } from './node-gpus.ts';
 import { createLeaseKeeper } from './lease-keeper.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
+import { leaveWhenTold } from './leave-when-told.ts';
 import { uptimeMs } from './node-lease.ts';
 import { connectToNats } from './nats-connection.ts';
 import { openNodeSecrets } from './node-secrets.ts';
@@ -93,12 +94,17 @@ async function serveNode(config: NodeConfig): Promise<void> {
     logger: new DefaultLogger('ERROR'),
     telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }) } },
   });
+  const stay = leaveWhenTold();
   watchParent();
-  const docker = createDocker(config.dockerHost);
   const { connectionOptions, namespace = NAMESPACE } = loadClientConnectConfig();
   const controlPlane = controlPlaneId(connectionOptions.address ?? DEFAULT_TEMPORAL_ADDRESS, namespace);
+  const lease = createLeaseKeeper(config, controlPlane);
+  const closing = new AbortController();
+  // Before anything is waited for: a predecessor may have died together with its guard while the node is cut off.
+  if (config.leaseMs !== null) void keepGuard(config.stateDirectory, closing.signal);
+  const docker = createDocker(config.dockerHost);
   const nvidiaSmi = createNvidiaSmi();
-  const settings = await patiently('Docker', () => nodeSettings(config, controlPlane, docker, nvidiaSmi));
+  const settings = await nodeSettings(config, controlPlane, docker, nvidiaSmi);
   // It speaks to the trackers of runs, which may have certificates like everything else there.
   if (settings.caBundle !== undefined) {
     tls.setDefaultCACertificates([...tls.getCACertificates('default'), settings.caBundle]);
@@ -108,7 +114,6 @@ async function serveNode(config: NodeConfig): Promise<void> {
   const disk = createDiskMeter({ docker, dockerHost, highPercent });
   const images = createImageLedger({ docker, stateDirectory });
   const progress = createProgressFiles(stateDirectory);
-  const lease = createLeaseKeeper(config, controlPlane);
   const nodeHealth = createNodeHealth({
     docker,
     disk,
@@ -116,9 +121,6 @@ async function serveNode(config: NodeConfig): Promise<void> {
     ...(settings.attachGpus &&
       settings.inventory.gpus > 0 && { gpus: { monitor: gpus, offered: settings.inventory.gpus } }),
   });
-  const closing = new AbortController();
-  // Before anything is waited for: a predecessor may have died together with its guard while the node is cut off.
-  if (config.leaseMs !== null) void keepGuard(config.stateDirectory, closing.signal);
   const connecting = Promise.withResolvers<Client>();
   const service = createNodeService({
     temporal: () => connecting.promise,
@@ -216,20 +218,24 @@ async function serveNode(config: NodeConfig): Promise<void> {
   void nodeHealth.watch(closing.signal);
   void secrets.watch(closing.signal);
   void createDiskKeeper({ ledger: images, measure: disk }).watch(closing.signal);
-  await worker.run();
+  const running = worker.run();
+  stay();
+  await running;
   closing.abort();
   // NATS and unfinished log passes would keep the process; all they know is in Docker and in the stream.
   process.exit();
 }
 
+/** What cannot be told yet is waited for. */
 async function nodeSettings(
   config: NodeConfig,
   controlPlane: string,
   docker: Docker,
   nvidiaSmi: NvidiaSmi,
 ): Promise<NodeSettings> {
-  const gpus = config.declaredGpus ?? (await detectGpus(nvidiaSmi));
-  const { memoryBytes } = await docker.machine();
+  const { caBundlePath } = config;
+  const gpus = config.declaredGpus ?? (await patiently('nvidia-smi', () => detectGpus(nvidiaSmi)));
+  const { memoryBytes } = await patiently('Docker', () => docker.machine());
   const reserved = Math.max(memoryBytes * RESERVED_MEMORY_SHARE, RESERVED_MEMORY_BYTES);
   return {
     controlPlane,
@@ -247,7 +253,9 @@ async function nodeSettings(
     memoryBytes: config.containerMemoryBytes ?? Math.floor(memoryBytes - reserved),
     maxPids: await maxPidsOfContainer(),
     logLimitBytes: config.logLimitBytes,
-    ...(config.caBundlePath !== undefined && { caBundle: await readFile(config.caBundlePath, 'utf8') }),
+    ...(caBundlePath !== undefined && {
+      caBundle: await patiently('certificates', () => readFile(caBundlePath, 'utf8')),
+    }),
   };
 }
 
