@@ -58,6 +58,7 @@ import type { RankRef } from '../core/naming.ts';
 import { announceReady, watchParent } from '../stack/parent-watch.ts';
 import { registerNodeSignal } from '../workflows/messages.ts';
 import { keepGuard } from './keep-guard.ts';
+import { refuseRunsOfAnother } from './former-node.ts';
 import { readNodeConfig } from './node-config.ts';
 import type { NodeConfig } from './node-config.ts';
 import { detectGpus } from './node-gpus.ts';
@@ -104,13 +105,18 @@ async function serveNode(config: NodeConfig): Promise<void> {
   if (config.leaseMs !== null) void keepGuard(config.stateDirectory, closing.signal);
   const docker = createDocker(config.dockerHost);
   const nvidiaSmi = createNvidiaSmi();
+  const { cluster, node, stateDirectory } = config;
+  const place = { controlPlane, cluster, node };
   const settings = await nodeSettings(config, controlPlane, docker, nvidiaSmi);
+  await patiently('the node that this machine was before', () =>
+    refuseRunsOfAnother({ stateDirectory, docker, place }),
+  );
   // It speaks to the trackers of runs, which may have certificates like everything else there.
   if (settings.caBundle !== undefined) {
     tls.setDefaultCACertificates([...tls.getCACertificates('default'), settings.caBundle]);
   }
   const gpus = createGpuMonitor(nvidiaSmi);
-  const { dockerHost, stateDirectory, diskHighPercent: highPercent } = config;
+  const { dockerHost, diskHighPercent: highPercent } = config;
   const disk = createDiskMeter({ docker, dockerHost, highPercent });
   const images = createImageLedger({ docker, stateDirectory });
   const progress = createProgressFiles(stateDirectory);
@@ -144,8 +150,6 @@ async function serveNode(config: NodeConfig): Promise<void> {
     secretsOf,
     maxBytes: config.logLimitBytes,
   });
-  const { cluster, node } = config;
-  const place = { controlPlane, cluster, node };
   const untilGpusAreFree = createGpuGate({ docker, place });
   const cleanUp = cleanUpAll([
     (ref) => images.released(ref),
