@@ -11,6 +11,7 @@ import type { RunFailure } from '../core/failures.ts';
 import { containerName } from '../core/naming.ts';
 import type { RankHeartbeat } from '../core/rank-report.ts';
 import { runFailure, stopRequested, whileAttached, whileDockerIsAway } from './attached.ts';
+import type { DockerPatience } from './attached.ts';
 import { awaitExit } from './await-exit.ts';
 import type { CleanUp } from './clean-up.ts';
 import { commandFiles, containerConfig, integrationFiles, NO_ADDITIONS } from './container-config.ts';
@@ -20,7 +21,7 @@ import type { EndRecord } from './container-entry.ts';
 import type { ContainerLogs } from './container-logs.ts';
 import type { ContainerExit, NodeActivities, RankAssignment, RankExecution } from './contract.ts';
 import type { ContainerFile, ContainerState, Docker } from './docker.ts';
-import { DockerError } from './docker-requests.ts';
+import { DockerError, DockerSilent } from './docker-requests.ts';
 import type { IntegrationPlan } from './integrations.ts';
 import { planIntegrations } from './integrations.ts';
 import type { RankWatch } from './rank-watch.ts';
@@ -121,11 +122,11 @@ export function createContainerActivities({
   async function runPhase(input: RankExecution, phase: Phase, signal: AbortSignal): Promise<ContainerExit> {
     const name = containerName(input);
     // Asked before the start, which then tells that the daemon has had the time to answer.
-    const patienceMs = patience();
+    const patience = patienceOfRun();
     try {
       await whileDockerIsAway(signal, () => startOnce(input, phase, signal));
       logs.follow(input);
-      return await exitOf(input, signal, patienceMs);
+      return await exitOf(input, signal, patience);
     } catch (error) {
       if (!signal.aborted || !stopRequested()) throw error;
       const stop = await stopContainer(docker, name, input.graceMs);
@@ -197,20 +198,21 @@ export function createContainerActivities({
   async function exitOf(
     input: RankExecution,
     signal: AbortSignal,
-    patienceMs: () => number,
+    patience: DockerPatience,
   ): Promise<ContainerExit> {
     const name = containerName(input);
     try {
-      const state = await awaitExit(docker, name, signal, patienceMs);
-      const record = isThere(state) ? await readRecord(name, signal, patienceMs) : undefined;
+      const state = await awaitExit(docker, name, signal, patience);
+      const record = isThere(state) ? await readRecord(name, signal, patience) : undefined;
       if (!isThere(state) || record === undefined) throw runFailure(removedFromOutside(input));
       const { exitCode, oomKilled, memoryLimitBytes, startedAt, finishedAt } = state;
       // The init process answers so when there is no bash; bash itself would have left a record.
       if (record.end === 'unseen' && exitCode === 127) throw runFailure(withoutBash(input));
       return { exitCode, oomKilled, memoryLimitBytes, startedAt, finishedAt, ...record };
     } catch (error) {
-      if (error instanceof DockerError && error.unreachable) throw runFailure(withoutDaemon(input), error);
-      throw error;
+      if (!(error instanceof DockerError && error.unreachable)) throw error;
+      const isKept = patience(error instanceof DockerSilent) === KEPT_PATIENCE_MS;
+      throw runFailure(isKept ? unseen(input) : withoutDaemon(input), error);
     }
   }
 
@@ -218,12 +220,12 @@ export function createContainerActivities({
   async function readRecord(
     name: string,
     signal: AbortSignal,
-    patienceMs: () => number,
+    patience: DockerPatience,
   ): Promise<EndRecord | undefined> {
     try {
-      return readEnd(await readFile(name, END_PATH, signal, patienceMs));
+      return readEnd(await readFile(name, END_PATH, signal, patience));
     } catch (error) {
-      if (!isThere(await whileDockerIsAway(signal, () => docker.inspect(name), patienceMs))) return undefined;
+      if (!isThere(await whileDockerIsAway(signal, () => docker.inspect(name), patience))) return undefined;
       throw error;
     }
   }
@@ -236,9 +238,9 @@ export function createContainerActivities({
     name: string,
     path: string,
     signal: AbortSignal,
-    patienceMs?: () => number,
+    patience?: DockerPatience,
   ): Promise<string | undefined> {
-    const ask = <T>(step: () => Promise<T>): Promise<T> => whileDockerIsAway(signal, step, patienceMs);
+    const ask = <T>(step: () => Promise<T>): Promise<T> => whileDockerIsAway(signal, step, patience);
     const deadline = performance.now() + EMPTY_AT_MOST_MS;
     for (;;) {
       const text = await ask(() => docker.readFile(name, path));
@@ -249,24 +251,27 @@ export function createContainerActivities({
     }
   }
 
-  /** How long Docker may be away while the container runs. Asked beforehand: who is away does not answer. */
-  function patience(): () => number {
-    let patienceMs = KEPT_PATIENCE_MS;
+  /** While the container runs. Docker is asked beforehand: who is away does not answer. */
+  function patienceOfRun(): DockerPatience {
+    let awayMs = KEPT_PATIENCE_MS;
     const learn = async (): Promise<void> => {
-      if (!(await docker.keepsContainers())) patienceMs = LOST_PATIENCE_MS;
+      if (!(await docker.keepsContainers())) awayMs = LOST_PATIENCE_MS;
     };
     void learn().catch(() => undefined);
-    return () => patienceMs;
+    return (isSilent) => (isSilent ? KEPT_PATIENCE_MS : awayMs);
   }
 }
 
-/** With live-restore, containers run on for as long as the daemon is away: an upgrade may take minutes. */
+/**
+ * Containers run on while their daemon stalls and, with live-restore, for as long as it is away: an upgrade may take
+ * minutes.
+ */
 const KEPT_PATIENCE_MS = 15 * 60_000;
+/** Without live-restore they end with the daemon. Longer than it takes to hang up by mistake. */
+const LOST_PATIENCE_MS = 5_000;
 /** A daemon ends its containers within 10 s. */
 const EMPTY_AT_MOST_MS = 20_000;
 const EMPTY_RETRY_MS = 300;
-/** Without it they end with the daemon. Longer than it takes to hang up by mistake. */
-const LOST_PATIENCE_MS = 5_000;
 
 interface Phase {
   readonly phase: 'integrations' | 'command';
@@ -315,6 +320,15 @@ function withoutDaemon(input: RankExecution): RunFailure {
   return {
     type: 'ContainerStopped',
     message: `The container was ended from outside: the Docker daemon of ${input.node} went away, which keeps no containers without \`live-restore\`.`,
+    ...where(input),
+  };
+}
+
+/** It may run, and is told to stop when the daemon is back. */
+function unseen(input: RankExecution): RunFailure {
+  return {
+    type: 'DockerError',
+    message: `Docker on ${input.node} has not answered for ${KEPT_PATIENCE_MS / 60_000} min: nobody knows how the container is.`,
     ...where(input),
   };
 }

@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import type Dockerode from 'dockerode';
 
-/** The daemon refused, failed, or is away. */
+/** The daemon refused, failed, is away, or does not answer. */
 export class DockerError extends Error {
   /** HTTP status; absent when the daemon was not reached. */
   readonly statusCode: number | undefined;
@@ -14,11 +14,14 @@ export class DockerError extends Error {
     this.statusCode = statusCode;
   }
 
-  /** The daemon was not reached or hung up: it may be starting again. */
+  /** The daemon was not reached, hung up, or did not answer: another time it may. */
   get unreachable(): boolean {
     return this.statusCode === undefined;
   }
 }
+
+/** The daemon is there, and did not answer in time: so are its containers. */
+export class DockerSilent extends DockerError {}
 
 /** Creating, starting and killing take well under a second; a daemon that needs this long is stuck. */
 const REQUEST_TIMEOUT_MS = 60_000;
@@ -44,7 +47,7 @@ export async function answered<T>(request: Limited<T>): Promise<T> {
     return await Promise.race([asked(request({ abortSignal })), late.promise]);
   } catch (error) {
     if (!abortSignal.aborted) throw error;
-    throw new DockerError(
+    throw new DockerSilent(
       `The daemon did not answer within ${REQUEST_TIMEOUT_MS / 1000} s.`,
       undefined,
       error,

@@ -5,11 +5,12 @@ import { promisify } from 'node:util';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NatsConnection } from '@nats-io/transport-node';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { ContainerExit, ContainerStop, RankExecution } from '../../activities/contract.ts';
 import { describeStop, exitFailure, failureClass } from '../../core/failures.ts';
 import type { RunFailure } from '../../core/failures.ts';
 import type { ContainerState, Docker } from '../../activities/docker.ts';
+import { DockerSilent } from '../../activities/docker-requests.ts';
 import { containerName, PARAMETERS_PATH } from '../../core/naming.ts';
 import type { RunSpec } from '../../core/run-spec.ts';
 import {
@@ -249,6 +250,51 @@ describe('an end', () => {
     expect(await outcome).toMatchObject({
       type: 'ContainerStopped',
       message: 'The container was ended from outside: it was removed, as by `docker rm`.',
+    });
+  });
+});
+
+describe('a Docker that does not answer', () => {
+  const silence = () => Promise.reject(new DockerSilent('The daemon did not answer within 60 s.'));
+
+  /** A run on a daemon that keeps no containers while it is away, but is not away. */
+  async function stalled(command: string, inspect: Docker['inspect']) {
+    const rank = tracked(command);
+    let isSilent = false;
+    const stalling: Docker = {
+      ...docker,
+      keepsContainers: () => Promise.resolve(false),
+      waitForExit: (name, signal) => (isSilent ? silence() : docker.waitForExit(name, signal)),
+      inspect: (name) => (isSilent ? inspect(name) : docker.inspect(name)),
+    };
+    const outcome = anAttempt().run(agent({}, { docker: stalling }).execute, rank);
+    await eventually(() => docker.fileExists(containerName(rank), '/up'), Boolean);
+    isSilent = true;
+    return outcome;
+  }
+
+  it('is none of its runs, however long an answer takes', async () => {
+    let stalls = 1;
+    const outcome = stalled('touch /up; sleep 3; exit 5', async (name) => {
+      if (stalls-- <= 0) return docker.inspect(name);
+      await sleep(6_000);
+      return silence();
+    });
+    expect(await outcome).toMatchObject({ exitCode: 5, end: 'itself' });
+  });
+
+  it('is named in the end, and nothing is said of its containers', async () => {
+    const now = performance.now.bind(performance);
+    let lateMs = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => now() + lateMs);
+    onTestFinished(() => void vi.restoreAllMocks());
+    const outcome = stalled('touch /up; sleep 60', () => {
+      lateMs += 10 * 60_000;
+      return silence();
+    });
+    await expect(outcome).rejects.toMatchObject({
+      type: 'DockerError',
+      message: 'Docker on test-node has not answered for 15 min: nobody knows how the container is.',
     });
   });
 });
