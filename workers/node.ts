@@ -42,6 +42,7 @@ import { createOrphanKeeper } from '../activities/orphans.ts';
 import type { OrphanKeeper } from '../activities/orphans.ts';
 import { createProgressFiles } from '../activities/progress-files.ts';
 import { createRankWatch } from '../activities/rank-watch.ts';
+import { repeatedly } from '../activities/repeatedly.ts';
 import { readRun } from '../activities/run-report.ts';
 import { createTrackerVariables } from '../activities/tracker-variables.ts';
 import { createTrackerActivities } from '../activities/trackers.ts';
@@ -76,6 +77,7 @@ const PULL_IDLE_MS = 120_000;
 const REGISTER_AGAIN_MS = 5_000;
 const REGISTER_AGAIN_AT_MOST_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 5_000;
+const SWEEP_INTERVAL_MS = 15 * 60_000;
 /** This process, and none after it. */
 const AGENT = randomUUID();
 /** Where the SDK looks when nothing names an address. */
@@ -221,6 +223,11 @@ async function serveNode(config: NodeConfig): Promise<void> {
   void orphans.watch(closing.signal);
   void nodeHealth.watch(closing.signal);
   void secrets.watch(closing.signal);
+  void repeatedly(SWEEP_INTERVAL_MS, closing.signal, async () => {
+    // Docker is away: the next time is soon enough.
+    const isThere = async (name: string) => (await docker.inspect(name)) !== undefined;
+    await progress.sweep(isThere).catch(() => undefined);
+  });
   void createDiskKeeper({ ledger: images, measure: disk }).watch(closing.signal);
   const running = worker.run();
   stay();
