@@ -9,6 +9,7 @@ import { CancelledFailure, Context } from '@temporalio/activity';
 import { exitFailure } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
 import { containerName } from '../core/naming.ts';
+import type { RankRef } from '../core/naming.ts';
 import type { RankHeartbeat } from '../core/rank-report.ts';
 import { runFailure, stopRequested, whileAttached, whileDockerIsAway } from './attached.ts';
 import type { DockerPatience } from './attached.ts';
@@ -40,6 +41,8 @@ interface Dependencies {
    * its GPUs are free.
    */
   readonly mayStart?: (input: RankExecution, signal: AbortSignal) => Promise<void>;
+  /** For how long the control plane had not heard of this node when the guard ended the container; undefined if it did not. */
+  readonly unheardMs?: (ref: RankRef) => Promise<number | undefined>;
   /** Called when the container is gone. Must not fail. */
   readonly cleanUp?: CleanUp;
 }
@@ -56,6 +59,7 @@ export function createContainerActivities({
   watch,
   additionsFor = async () => NO_ADDITIONS,
   mayStart = async () => undefined,
+  unheardMs = async () => undefined,
   cleanUp = async () => undefined,
 }: Dependencies): ContainerActivities {
   // Learned from the first container that could not start with them.
@@ -208,7 +212,16 @@ export function createContainerActivities({
       const { exitCode, oomKilled, memoryLimitBytes, startedAt, finishedAt } = state;
       // The init process answers so when there is no bash; bash itself would have left a record.
       if (record.end === 'unseen' && exitCode === 127) throw runFailure(withoutBash(input));
-      return { exitCode, oomKilled, memoryLimitBytes, startedAt, finishedAt, ...record };
+      const unheard = await unheardMs(input);
+      return {
+        exitCode,
+        oomKilled,
+        memoryLimitBytes,
+        startedAt,
+        finishedAt,
+        ...record,
+        ...(unheard !== undefined && { unheardMs: unheard }),
+      };
     } catch (error) {
       if (!(error instanceof DockerError && error.unreachable)) throw error;
       const isKept = patience(error instanceof DockerSilent) === KEPT_PATIENCE_MS;

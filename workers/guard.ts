@@ -9,9 +9,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Docker } from '../activities/docker.ts';
 import { createDocker } from '../activities/docker.ts';
-import { killStrayProcesses } from '../activities/stray-processes.ts';
+import { killStrayProcesses, processesOf } from '../activities/stray-processes.ts';
 import { containerNameOf, labelsOfNode } from '../core/naming.ts';
 import { becomeGuard, hasSuccessor } from './guard-identity.ts';
+import { noteEnd } from './guard-notes.ts';
 import type { NodeLease } from './node-lease.ts';
 import { fencingTimes, hasLease, leaseAgeMs, readLease } from './node-lease.ts';
 
@@ -89,7 +90,7 @@ class Fence {
     const docker = createDocker(lease.dockerHost);
     for (const [name, id] of this.#known) {
       this.#once(name, () => this.#end(docker, name));
-      if (this.#due() === 'SIGKILL') this.#once(`Processes of ${name}`, () => killStrayProcesses(id));
+      if (this.#due() === 'SIGKILL') this.#once(`Processes of ${name}`, () => this.#kill(name, id));
     }
   }
 
@@ -102,12 +103,24 @@ class Fence {
       this.#isDown.delete(name);
       if (signal === 'SIGTERM' && this.#told.has(name)) return;
       this.#say(`The end of ${name}`, `${signal}, since the lease is nearly over`);
+      this.#note(name);
       await docker.kill(name, signal);
       this.#told.add(name);
       return;
     }
     const strays = state ? await killStrayProcesses(state.id) : 0;
     if (strays === 0) this.#isDown.add(name);
+  }
+
+  async #kill(name: string, id: string): Promise<void> {
+    if ((await processesOf(id)).length === 0) return;
+    this.#note(name);
+    await killStrayProcesses(id);
+  }
+
+  #note(name: string): void {
+    const lease = readLease(this.#directory);
+    if (lease) noteEnd(this.#directory, name, leaseAgeMs(lease));
   }
 
   /** What the containers have to be sent by now. */

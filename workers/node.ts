@@ -58,6 +58,7 @@ import {
 import type { RankRef } from '../core/naming.ts';
 import { announceReady, watchParent } from '../stack/parent-watch.ts';
 import { registerNodeSignal } from '../workflows/messages.ts';
+import { createGuardNotes } from './guard-notes.ts';
 import { keepGuard } from './keep-guard.ts';
 import { refuseRunsOfAnother } from './former-node.ts';
 import { readNodeConfig } from './node-config.ts';
@@ -122,6 +123,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
   const disk = createDiskMeter({ docker, dockerHost, highPercent });
   const images = createImageLedger({ docker, stateDirectory });
   const progress = createProgressFiles(stateDirectory);
+  const guardNotes = createGuardNotes(stateDirectory);
   const nodeHealth = createNodeHealth({
     docker,
     disk,
@@ -156,6 +158,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
   const cleanUp = cleanUpAll([
     (ref) => images.released(ref),
     (ref) => progress.remove(ref),
+    (ref) => guardNotes.remove(ref),
     (ref) => secrets.released(ref),
   ]);
   const runDetails = async (run: string) => await readRun(await connecting.promise, run);
@@ -183,6 +186,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
           await untilConfirmed(await connecting.promise, signal);
         } while (!lease.isFresh());
       },
+      unheardMs: (ref) => guardNotes.unheardMs(ref),
       cleanUp,
     }),
     ...createContainerTracker({ docker, runDetails, secretsOf }),
@@ -226,7 +230,7 @@ async function serveNode(config: NodeConfig): Promise<void> {
   void repeatedly(SWEEP_INTERVAL_MS, closing.signal, async () => {
     // Docker is away: the next time is soon enough.
     const isThere = async (name: string) => (await docker.inspect(name)) !== undefined;
-    await progress.sweep(isThere).catch(() => undefined);
+    for (const files of [progress, guardNotes]) await files.sweep(isThere).catch(() => undefined);
   });
   void createDiskKeeper({ ledger: images, measure: disk }).watch(closing.signal);
   const running = worker.run();

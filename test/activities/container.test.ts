@@ -227,6 +227,20 @@ describe('an end', () => {
     expect(isRetried(failure)).toBe(true);
   });
 
+  it('by the guard of the node is told as such', async () => {
+    const rank = tracked('touch /up; sleep 60');
+    const activities = agent({}, { unheardMs: () => Promise.resolve(270_000) });
+    const outcome: Promise<ContainerExit> = anAttempt().run(activities.execute, rank);
+    await eventually(() => docker.fileExists(containerName(rank), '/up'), Boolean);
+    await docker.kill(containerName(rank), 'SIGKILL');
+    expect(exitFailure(await outcome)).toMatchObject({
+      type: 'ContainerStopped',
+      message: expect.stringContaining(
+        'ended by its node, which had not reached the control plane for 270 s',
+      ),
+    });
+  });
+
   it('by removal while no agent lived is told, and nothing is started again', async () => {
     const rank = tracked('echo again');
     const usage = { at: 1, samples: 1 };

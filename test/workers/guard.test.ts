@@ -10,6 +10,7 @@ import { containerConfig } from '../../activities/container-config.ts';
 import type { RankExecution } from '../../activities/contract.ts';
 import { processesOf } from '../../activities/stray-processes.ts';
 import { containerName } from '../../core/naming.ts';
+import { createGuardNotes } from '../../workers/guard-notes.ts';
 import { fencingTimes, leaseWriter, uptimeMs } from '../../workers/node-lease.ts';
 import { aRank, containerOf, docker, eventually, SETTINGS } from '../support/docker.ts';
 import { aDockerProxy } from '../support/docker-proxy.ts';
@@ -46,6 +47,18 @@ describe('the guard of a node', () => {
       );
     }
     expect((await containerOf(stubborn))?.exitCode).toBe(137);
+    // Whoever tells of the end was not there.
+    const notes = createGuardNotes(path.join(state, 'test-node'));
+    const { stopAtMs } = fencingTimes(LEASE_MS);
+    for (const rank of [polite, stubborn])
+      expect(await notes.unheardMs(rank)).toBeGreaterThanOrEqual(stopAtMs);
+    await notes.sweep((container) => Promise.resolve(container === containerName(polite)));
+    expect(await Promise.all([polite, stubborn].map((rank) => notes.unheardMs(rank)))).toEqual([
+      expect.any(Number),
+      undefined,
+    ]);
+    await notes.remove(polite);
+    expect(await notes.unheardMs(polite)).toBeUndefined();
   });
 
   it('ends also one for which Docker does not answer', async () => {
