@@ -37,9 +37,9 @@ export async function asked<T>(request: Promise<T>): Promise<T> {
 
 type Limited<T> = (limit: { readonly abortSignal: AbortSignal }) => Promise<T>;
 
-/** For requests that the daemon answers at once. @throws DockerError */
-export async function answered<T>(request: Limited<T>): Promise<T> {
-  const abortSignal = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+/** For requests that the daemon answers at once, unless they say otherwise. @throws DockerError */
+export async function answered<T>(request: Limited<T>, timeoutMs = REQUEST_TIMEOUT_MS): Promise<T> {
+  const abortSignal = AbortSignal.timeout(timeoutMs);
   // dockerode never answers when the connection breaks in the middle of a response.
   const late = Promise.withResolvers<never>();
   abortSignal.addEventListener('abort', () => late.reject(abortSignal.reason), { once: true });
@@ -47,11 +47,7 @@ export async function answered<T>(request: Limited<T>): Promise<T> {
     return await Promise.race([asked(request({ abortSignal })), late.promise]);
   } catch (error) {
     if (!abortSignal.aborted) throw error;
-    throw new DockerSilent(
-      `The daemon did not answer within ${REQUEST_TIMEOUT_MS / 1000} s.`,
-      undefined,
-      error,
-    );
+    throw new DockerSilent(`The daemon did not answer within ${timeoutMs / 1000} s.`, undefined, error);
   }
 }
 
@@ -66,9 +62,13 @@ export async function absentAsUndefined<T>(request: Limited<T>): Promise<T | und
 }
 
 /** @param statusCode by which the daemon says that it is so already */
-export async function unlessAlready(statusCode: number, request: Limited<unknown>): Promise<void> {
+export async function unlessAlready(
+  statusCode: number,
+  request: Limited<unknown>,
+  timeoutMs?: number,
+): Promise<void> {
   try {
-    await answered(request);
+    await answered(request, timeoutMs);
   } catch (error) {
     if (error instanceof DockerError && error.statusCode === statusCode) return;
     throw error;

@@ -4,6 +4,7 @@
  */
 import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import Dockerode from 'dockerode';
 import { pack } from 'tar-stream';
 import {
@@ -104,6 +105,7 @@ export interface Docker {
   unpause(name: string): Promise<void>;
   /** A container that does not run stays as it is. */
   kill(name: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+  /** Resolves when it is gone, whoever removes it. */
   remove(name: string): Promise<void>;
   /**
    * Docker's multiplexed frames from the first on, each with its time in front, until the container stops; of a
@@ -228,9 +230,19 @@ export function createDocker(host?: string): Docker {
     },
 
     async remove(name) {
-      await unlessAlready(404, (limit) =>
-        dockerode.getContainer(name).remove({ v: true, force: true, ...limit }),
-      );
+      const deadline = performance.now() + REMOVE_TIMEOUT_MS;
+      const container = dockerode.getContainer(name);
+      for (;;) {
+        try {
+          const request = (limit: object) => container.remove({ v: true, force: true, ...limit });
+          await unlessAlready(404, request, REMOVE_TIMEOUT_MS);
+          return;
+        } catch (error) {
+          // Somebody else's removal, or one of before that nobody has waited for: when it is over, so is this.
+          if (!isAlreadyUnderWay(error) || performance.now() > deadline) throw error;
+          await sleep(REMOVE_AGAIN_MS);
+        }
+      }
     },
 
     async logs(name, tail) {
@@ -268,6 +280,16 @@ export function createDocker(host?: string): Docker {
       await unlessAlready(404, (limit) => dockerode.getImage(nameOrId).remove(limit));
     },
   };
+}
+
+/** To delete what a container has written may take minutes. */
+const REMOVE_TIMEOUT_MS = 15 * 60_000;
+const REMOVE_AGAIN_MS = 500;
+
+function isAlreadyUnderWay(error: unknown): boolean {
+  return (
+    error instanceof DockerError && error.statusCode === 409 && /already in progress/.test(error.message)
+  );
 }
 
 async function describeMachine(dockerode: Dockerode): ReturnType<Docker['machine']> {

@@ -482,6 +482,20 @@ while True: time.sleep(0.1)`;
     expect((await containerOf(rank))?.exitCode).toBe(137);
   });
 
+  it('by removal may come twice at a time', async () => {
+    const rank = tracked('sleep 60');
+    const attempt = anAttempt();
+    const outcome = attempt.run(agent().execute, rank).catch((error: unknown) => error);
+    await eventually(
+      () => containerOf(rank),
+      (state) => state?.status === 'running',
+    );
+    shutDown(attempt);
+    await outcome;
+    await Promise.all([1, 2, 3].map(() => docker.remove(containerName(rank))));
+    expect(await containerOf(rank)).toBeUndefined();
+  });
+
   it('by removal stops a container that no activity holds', async () => {
     const rank = tracked('echo up; sleep 60 & wait');
     const attempt = anAttempt();
