@@ -47,7 +47,20 @@ export async function answered<T>(request: Limited<T>, timeoutMs = REQUEST_TIMEO
     return await Promise.race([asked(request({ abortSignal })), late.promise]);
   } catch (error) {
     if (!abortSignal.aborted) throw error;
-    throw new DockerSilent(`The daemon did not answer within ${timeoutMs / 1000} s.`, undefined, error);
+    throw silent(timeoutMs, error);
+  }
+}
+
+/** For requests whose answer goes on for longer: its beginning comes at once. @throws DockerError */
+export async function opened<T>(request: Limited<T>): Promise<T> {
+  const opening = new AbortController();
+  const late = setTimeout(() => opening.abort(), REQUEST_TIMEOUT_MS);
+  try {
+    return await asked(request({ abortSignal: opening.signal }));
+  } catch (error) {
+    throw opening.signal.aborted ? silent(REQUEST_TIMEOUT_MS, error) : error;
+  } finally {
+    clearTimeout(late);
   }
 }
 
@@ -73,6 +86,10 @@ export async function unlessAlready(
     if (error instanceof DockerError && error.statusCode === statusCode) return;
     throw error;
   }
+}
+
+function silent(timeoutMs: number, cause: unknown): DockerSilent {
+  return new DockerSilent(`The daemon did not answer within ${timeoutMs / 1000} s.`, undefined, cause);
 }
 
 /** What dockerode throws, in the words of the daemon; an abortion stays one. */

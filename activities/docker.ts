@@ -12,6 +12,7 @@ import {
   answered,
   asked,
   DockerError,
+  opened,
   streamed,
   unlessAlready,
 } from './docker-requests.ts';
@@ -248,7 +249,8 @@ export function createDocker(host?: string): Docker {
     async logs(name, tail) {
       const options = { follow: true as const, stdout: true, stderr: true, timestamps: true };
       const limited = tail === undefined ? options : { ...options, tail };
-      return (await asked(dockerode.getContainer(name).logs(limited))) as Readable;
+      const answer = await opened((limit) => dockerode.getContainer(name).logs({ ...limited, ...limit }));
+      return answer as Readable;
     },
 
     async stats(name) {
