@@ -67,6 +67,8 @@ export function createContainerActivities({
   /** Containers that have been told to stop, until they are removed: an order may come before the start. */
   const ordered = new Set<string>();
   const starting = new Map<string, Promise<void>>();
+  /** When the attempts to start a container that are under way are over. */
+  const turns = new Map<string, Promise<unknown>>();
   return {
     integrations: (input) =>
       whileAttached(async (signal) => {
@@ -128,7 +130,7 @@ export function createContainerActivities({
     // Asked before the start, which then tells that the daemon has had the time to answer.
     const patience = patienceOfRun();
     try {
-      await whileDockerIsAway(signal, () => startOnce(input, phase, signal));
+      await inTurn(name, signal, () => whileDockerIsAway(signal, () => startOnce(input, phase, signal)));
       logs.follow(input);
       return await exitOf(input, signal, patience);
     } catch (error) {
@@ -136,6 +138,20 @@ export function createContainerActivities({
       const stop = await stopContainer(docker, name, input.graceMs);
       throw new CancelledFailure('The container was stopped.', [stop]);
     }
+  }
+
+  /**
+   * One attempt at a time. After an agent was frozen, two may overlap, and would take each other's files away and start a
+   * command twice.
+   */
+  async function inTurn(name: string, signal: AbortSignal, step: () => Promise<void>): Promise<void> {
+    const before = turns.get(name);
+    const attempt = (before ? abortable(signal, before) : Promise.resolve()).then(step);
+    const over = Promise.all([before, attempt.catch(() => undefined)]);
+    turns.set(name, over);
+    await attempt.finally(() => {
+      if (turns.get(name) === over) turns.delete(name);
+    });
   }
 
   /** Safe to repeat at any point: what was done already is read from Docker, never remembered. */
@@ -160,6 +176,11 @@ export function createContainerActivities({
     const marker = markerFile({ phase: phase.phase, after: state.startedAt });
     await docker.putFiles(name, [...phase.files, marker]).catch(failStart(input));
     await mayStart(input, signal);
+    const { status, startedAt } = (await docker.inspect(name)) ?? {};
+    // Another agent of this node has done it meanwhile.
+    if (status === 'running' || startedAt !== state.startedAt) {
+      return await startOnce(input, phase, signal, mayCreateAgain);
+    }
     await unlessOrderedToStop(name, signal);
     try {
       const start = docker.start(name);
@@ -366,7 +387,7 @@ function where(input: RankAssignment): Pick<RunFailure, 'rank' | 'node'> {
 }
 
 /** Stops waiting when the signal aborts; the work itself goes on. */
-async function abortable(signal: AbortSignal, work: Promise<void>): Promise<void> {
+async function abortable(signal: AbortSignal, work: Promise<unknown>): Promise<void> {
   signal.throwIfAborted();
   const { promise, reject } = Promise.withResolvers<never>();
   const abort = (): void => reject(new DOMException('Aborted', 'AbortError'));

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { NO_ADDITIONS } from '../../activities/container-config.ts';
 import type { ContainerExit, ContainerStop, RankExecution } from '../../activities/contract.ts';
 import { describeStop, exitFailure, failureClass } from '../../core/failures.ts';
 import type { RunFailure } from '../../core/failures.ts';
@@ -539,6 +540,54 @@ describe('an agent that is taken away', () => {
     expect((await execute(rank)).exitCode).toBe(4);
     expect((await containerOf(rank))?.startedAt).toBe(before?.startedAt);
     expect((await finish(rank)).log).toMatchObject({ text: 'once\n', ends: ['exit 4'] });
+  });
+});
+
+describe('two attempts at a time', () => {
+  it('of one agent make and start the container once', async () => {
+    const rank = tracked('echo once');
+    const isPrepared = Promise.withResolvers<void>();
+    let preparing = 0;
+    let most = 0;
+    const activities = agent(
+      {},
+      {
+        async additionsFor() {
+          preparing += 1;
+          most = Math.max(most, preparing);
+          await isPrepared.promise;
+          preparing -= 1;
+          return NO_ADDITIONS;
+        },
+      },
+    );
+    const attempts = [1, 2].map(() => anAttempt().run(activities.execute, rank));
+    await sleep(500);
+    isPrepared.resolve();
+    for (const attempt of attempts) expect(await attempt).toMatchObject({ exitCode: 0 });
+    expect(most).toBe(1);
+    expect((await finish(rank)).log.text).toBe('once\n');
+  });
+
+  it('of two agents start the command once', async () => {
+    const rank = tracked('echo once');
+    const mayStart = Promise.withResolvers<void>();
+    const isAsked = Promise.withResolvers<void>();
+    const slow = agent(
+      {},
+      {
+        mayStart() {
+          isAsked.resolve();
+          return mayStart.promise;
+        },
+      },
+    );
+    const outcome = anAttempt().run(slow.execute, rank);
+    await isAsked.promise;
+    expect((await execute(rank)).exitCode).toBe(0);
+    mayStart.resolve();
+    expect(await outcome).toMatchObject({ exitCode: 0 });
+    expect((await finish(rank)).log.text).toBe('once\n');
   });
 });
 
