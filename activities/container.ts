@@ -162,15 +162,7 @@ export function createContainerActivities({
     mayCreateAgain = true,
   ): Promise<void> {
     const name = containerName(input);
-    let state = await docker.inspect(name);
-    if (state === undefined) {
-      if (!phase.startsAnew) throw runFailure(removedFromOutside(input));
-      const additions = await additionsFor(input);
-      await unlessOrderedToStop(name, signal);
-      await docker.create(containerConfig(input, settings, raiseLimits, additions)).catch(failStart(input));
-      state = await docker.inspect(name);
-    }
-    if (state === undefined) throw new Error(`Container ${name} vanished while it was being created.`);
+    const state = (await docker.inspect(name)) ?? (await create(input, phase, signal));
     if (await wasStarted(name, state, phase.phase, signal)) return;
 
     const marker = markerFile({ phase: phase.phase, after: state.startedAt });
@@ -192,6 +184,25 @@ export function createContainerActivities({
       raiseLimits = false;
       await docker.remove(name);
       await startOnce(input, phase, signal, false);
+    }
+  }
+
+  /** Resolves when Docker shows it. */
+  async function create(input: RankExecution, phase: Phase, signal: AbortSignal): Promise<ContainerState> {
+    if (!phase.startsAnew) throw runFailure(removedFromOutside(input));
+    const name = containerName(input);
+    const additions = await additionsFor(input).catch(failStart(input));
+    const config = containerConfig(input, settings, raiseLimits, additions);
+    const deadline = performance.now() + CREATE_AT_MOST_MS;
+    for (;;) {
+      await unlessOrderedToStop(name, signal);
+      await docker.create(config).catch(failStart(input));
+      const state = await docker.inspect(name);
+      if (state !== undefined) return state;
+      // Docker is still at it, for an agent that is gone: the name is taken, and nothing is to be seen yet.
+      if (performance.now() > deadline)
+        throw new Error(`Docker shows no container ${name}, and makes no other.`);
+      await sleep(CREATE_RETRY_MS, undefined, { signal });
     }
   }
 
@@ -303,6 +314,9 @@ export function createContainerActivities({
 const KEPT_PATIENCE_MS = 15 * 60_000;
 /** Without live-restore they end with the daemon. Longer than it takes to hang up by mistake. */
 const LOST_PATIENCE_MS = 5_000;
+/** Docker sets up the file system of a large image. */
+const CREATE_AT_MOST_MS = 60_000;
+const CREATE_RETRY_MS = 300;
 /** A daemon ends its containers within 10 s. */
 const EMPTY_AT_MOST_MS = 20_000;
 const EMPTY_RETRY_MS = 300;
@@ -331,15 +345,21 @@ function isThere(state: ContainerState | undefined): state is ContainerState {
   return state !== undefined && state.status !== 'removing';
 }
 
-/** Names what Docker's refusal of a start means for the run. */
+/** Names what it means for the run that its container could not be prepared or started. */
 function failStart(input: RankExecution): (error: unknown) => never {
   return (error) => {
-    if (!(error instanceof DockerError)) throw error;
-    if (/"bash": executable file not found/.test(error.message)) throw runFailure(withoutBash(input), error);
-    if (!/no space left on device/.test(error.message)) throw error;
+    if (error instanceof DockerError && /"bash": executable file not found/.test(error.message)) {
+      throw runFailure(withoutBash(input), error);
+    }
+    if (!(error instanceof Error && isDiskFull(error))) throw error;
     const message = `The container could not start, because the disk of the node is full: ${error.message}.`;
     throw runFailure({ type: 'NodeDiskFull', message, ...where(input) }, error);
   };
+}
+
+/** In the words of Docker, or as a system error of the agent's own. */
+function isDiskFull(error: Error): boolean {
+  return /no space left on device/.test(error.message) || (error as NodeJS.ErrnoException).code === 'ENOSPC';
 }
 
 function withoutBash(input: RankExecution): RunFailure {

@@ -62,6 +62,10 @@ function execute(rank: RankExecution, settings = {}): Promise<ContainerExit> {
   return anAttempt().run(agent(settings).execute, rank);
 }
 
+/** Docker fails over a container that is being made anew, as where it may not raise limits. */
+const untilUp = (rank: RankExecution) =>
+  eventually(() => docker.fileExists(containerName(rank), '/up').catch(() => false), Boolean);
+
 const isRetried = (failure: RunFailure | undefined) =>
   failure !== undefined && failureClass(failure.type).blame === 'system';
 
@@ -217,7 +221,7 @@ describe('an end', () => {
       () => containerOf(rank),
       (state) => state?.status === 'running',
     );
-    if (command === SAVES) await eventually(() => docker.fileExists(containerName(rank), '/up'), Boolean);
+    if (command === SAVES) await untilUp(rank);
     // Nobody looks when it happens: who comes later is told, too.
     shutDown(attempt);
     await detached;
@@ -232,7 +236,7 @@ describe('an end', () => {
     const rank = tracked('touch /up; sleep 60');
     const activities = agent({}, { unheardMs: () => Promise.resolve(270_000) });
     const outcome: Promise<ContainerExit> = anAttempt().run(activities.execute, rank);
-    await eventually(() => docker.fileExists(containerName(rank), '/up'), Boolean);
+    await untilUp(rank);
     await docker.kill(containerName(rank), 'SIGKILL');
     expect(exitFailure(await outcome)).toMatchObject({
       type: 'ContainerStopped',
@@ -283,7 +287,7 @@ describe('a Docker that does not answer', () => {
       inspect: (name) => (isSilent ? inspect(name) : docker.inspect(name)),
     };
     const outcome = anAttempt().run(agent({}, { docker: stalling }).execute, rank);
-    await eventually(() => docker.fileExists(containerName(rank), '/up'), Boolean);
+    await untilUp(rank);
     isSilent = true;
     return outcome;
   }
@@ -422,7 +426,7 @@ while True: time.sleep(0.1)`;
     );
     const activities = agent();
     const outcome = anAttempt().run(activities.execute, rank);
-    await eventually(() => docker.fileExists(containerName(rank), '/up'), Boolean);
+    await untilUp(rank);
     const order = (): Promise<ContainerStop> => anAttempt().run(activities['stop-container'], rank);
     const stops = await Promise.all([order(), order()]);
     for (const { endedBy, afterMs = 0 } of stops) {
@@ -464,7 +468,7 @@ while True: time.sleep(0.1)`;
     };
     const activities = agent({}, { docker: { ...docker, ...slow } });
     const outcome = anAttempt().run(activities.execute, rank);
-    await eventually(() => docker.fileExists(containerName(rank), '/up'), Boolean);
+    await untilUp(rank);
     const stopped: ContainerStop = await anAttempt().run(activities['stop-container'], rank);
     expect(stopped.endedBy).toBe('SIGTERM');
     expect(await outcome).toMatchObject({ exitCode: 0, end: 'told' });
@@ -588,6 +592,33 @@ describe('two attempts at a time', () => {
     mayStart.resolve();
     expect(await outcome).toMatchObject({ exitCode: 0 });
     expect((await finish(rank)).log.text).toBe('once\n');
+  });
+});
+
+describe('a start', () => {
+  it('waits for Docker that is still making the container, for an agent that is gone', async () => {
+    const rank = tracked('true');
+    let hidden = 3;
+    const slow: Partial<Docker> = {
+      create: (config) => (hidden-- > 0 ? Promise.resolve(false) : docker.create(config)),
+    };
+    const outcome = anAttempt().run(agent({}, { docker: { ...docker, ...slow } }).execute, rank);
+    expect(await outcome).toMatchObject({ exitCode: 0 });
+  });
+
+  it('for which the agent has no space is not the fault of the run', async () => {
+    const additionsFor = async () => {
+      await writeFile('/dev/full', 'x');
+      return NO_ADDITIONS;
+    };
+    await expect(anAttempt().run(agent({}, { additionsFor }).execute, tracked('true'))).rejects.toMatchObject(
+      {
+        type: 'NodeDiskFull',
+        message: expect.stringMatching(
+          /^The container could not start, because the disk of the node is full: ENOSPC/,
+        ),
+      },
+    );
   });
 });
 
