@@ -22,6 +22,7 @@ import { joinAdditions } from '../activities/container-config.ts';
 import type { NodeSettings } from '../activities/container-config.ts';
 import { createContainerLogs } from '../activities/container-logs.ts';
 import { createContainerActivities } from '../activities/container.ts';
+import type { RankExecution } from '../activities/contract.ts';
 import { createContainerTracker } from '../activities/container-tracker.ts';
 import { createDiskKeeper, createDiskMeter } from '../activities/disk.ts';
 import { createDocker } from '../activities/docker.ts';
@@ -161,6 +162,14 @@ async function serveNode(config: NodeConfig): Promise<void> {
     (ref) => guardNotes.remove(ref),
     (ref) => secrets.released(ref),
   ]);
+  const mayStart = async (input: RankExecution, signal: AbortSignal): Promise<void> => {
+    await untilGpusAreFree(input, signal);
+    // A node that was cut off has its lease back before its activities have heard that others do their work.
+    do {
+      await lease.untilFresh(signal);
+      await untilConfirmed(await connecting.promise, signal);
+    } while (!lease.isFresh());
+  };
   const runDetails = async (run: string) => await readRun(await connecting.promise, run);
   const activities = {
     ...service.activities,
@@ -178,18 +187,11 @@ async function serveNode(config: NodeConfig): Promise<void> {
       watch,
       additionsFor: async (input) =>
         joinAdditions(await secrets.additionsFor(input), await progress.additions(input)),
-      async mayStart(input, signal) {
-        await untilGpusAreFree(input, signal);
-        // A node that was cut off has its lease back before its activities have heard that others do their work.
-        do {
-          await lease.untilFresh(signal);
-          await untilConfirmed(await connecting.promise, signal);
-        } while (!lease.isFresh());
-      },
+      mayStart,
       unheardMs: (ref) => guardNotes.unheardMs(ref),
       cleanUp,
     }),
-    ...createContainerTracker({ docker, runDetails, secretsOf }),
+    ...createContainerTracker({ docker, runDetails, secretsOf, mayStart }),
     ...createTrackerActivities({ runDetails, variablesOf }),
   };
   const connection = await patiently('Temporal', () => NativeConnection.connect(connectionOptions));
