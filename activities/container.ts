@@ -27,6 +27,7 @@ import type { IntegrationPlan } from './integrations.ts';
 import { planIntegrations } from './integrations.ts';
 import type { RankWatch } from './rank-watch.ts';
 import { stopContainer } from './stop-container.ts';
+import { unlessAborted } from './unless-aborted.ts';
 
 interface Dependencies {
   readonly docker: Docker;
@@ -117,7 +118,7 @@ export function createContainerActivities({
       whileAttached(async (signal) => {
         const name = containerName(input);
         const stop = await stopContainer(docker, name, input.graceMs);
-        await abortable(signal, logs.close(input, 'removed'));
+        await unlessAborted(logs.close(input, 'removed'), signal);
         await whileDockerIsAway(signal, () => docker.remove(name));
         await cleanUp(input);
         ordered.delete(name);
@@ -146,7 +147,7 @@ export function createContainerActivities({
    */
   async function inTurn(name: string, signal: AbortSignal, step: () => Promise<void>): Promise<void> {
     const before = turns.get(name);
-    const attempt = (before ? abortable(signal, before) : Promise.resolve()).then(step);
+    const attempt = (before ? unlessAborted(before, signal) : Promise.resolve()).then(step);
     const over = Promise.all([before, attempt.catch(() => undefined)]);
     turns.set(name, over);
     await attempt.finally(() => {
@@ -404,17 +405,4 @@ function integrationFailure(failure: RunFailure, plan: IntegrationPlan): RunFail
 
 function where(input: RankAssignment): Pick<RunFailure, 'rank' | 'node'> {
   return { rank: input.rank, node: input.node };
-}
-
-/** Stops waiting when the signal aborts; the work itself goes on. */
-async function abortable(signal: AbortSignal, work: Promise<unknown>): Promise<void> {
-  signal.throwIfAborted();
-  const { promise, reject } = Promise.withResolvers<never>();
-  const abort = (): void => reject(new DOMException('Aborted', 'AbortError'));
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
 }

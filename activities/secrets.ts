@@ -5,6 +5,7 @@ import { SecretStoreSilent } from '../client/errors.ts';
 import type { SealedSecret, Secret, StoredSecret } from '../core/secret.ts';
 import { unseal } from '../core/secret-seal.ts';
 import type { NodeIdentities, ReadIdentities } from './node-identities.ts';
+import { unlessAborted } from './unless-aborted.ts';
 
 export interface SecretStore {
   /**
@@ -119,17 +120,4 @@ function unreadable(
       ? `node ${node} has no key`
       : `node ${node} does not have the key that ${secrets.length === 1 ? 'it is' : 'they are'} sealed to`;
   return new UnreadableSecret(`Secret ${names} cannot be opened: ${why}.`);
-}
-
-/** Stops waiting when the signal aborts. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const { promise, reject } = Promise.withResolvers<never>();
-  const abort = (): void => reject(new DOMException('Aborted', 'AbortError'));
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    return await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
 }
