@@ -229,11 +229,11 @@ async function serveNode(config: NodeConfig): Promise<void> {
   void orphans.watch(closing.signal);
   void nodeHealth.watch(closing.signal);
   void secrets.watch(closing.signal);
-  void repeatedly(SWEEP_INTERVAL_MS, closing.signal, async () => {
+  const isThere = async (container: string) => (await docker.inspect(container)) !== undefined;
+  void repeatedly(SWEEP_INTERVAL_MS, closing.signal, () =>
     // Docker is away: the next time is soon enough.
-    const isThere = async (name: string) => (await docker.inspect(name)) !== undefined;
-    for (const files of [progress, guardNotes]) await files.sweep(isThere).catch(() => undefined);
-  });
+    Promise.allSettled([secrets.sweep(), progress.sweep(isThere), guardNotes.sweep(isThere)]),
+  );
   void createDiskKeeper({ ledger: images, measure: disk }).watch(closing.signal);
   const running = worker.run();
   stay();
