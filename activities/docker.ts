@@ -29,9 +29,6 @@ export interface ContainerState {
   /** ISO 8601; the year 1 before the first start. */
   readonly startedAt: string;
   readonly finishedAt: string;
-  readonly labels: Readonly<Record<string, string>>;
-  /** The environment the program sees, the image's included. */
-  readonly env: readonly string[];
 }
 
 export interface ListedContainer {
@@ -331,8 +328,6 @@ function containerState(found: Dockerode.ContainerInspectInfo): ContainerState {
     memoryLimitBytes: found.HostConfig.Memory ?? 0,
     startedAt: state.StartedAt,
     finishedAt: state.FinishedAt,
-    labels: found.Config.Labels,
-    env: found.Config.Env,
   };
 }
 
