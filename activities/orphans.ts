@@ -87,7 +87,7 @@ export function createOrphanKeeper({
           if (running.length > 0) await sleep(SETTLE_INTERVAL_MS);
           // What is left of them when they are stopped is not waited for: the log server may be away.
           await Promise.all(await look());
-          running = await heldOrphans();
+          running = await runningOrphans();
         } while (running.length > 0);
       } finally {
         clearTimeout(late);
@@ -144,13 +144,13 @@ export function createOrphanKeeper({
     return all;
   }
 
-  /** Names of those that run while an activity holds them: it has not heard of the end yet, or is about to bring it. */
-  async function heldOrphans(): Promise<string[]> {
+  /** Names of all, also of those that an activity holds: it has not heard of the end yet, or is about to bring it. */
+  async function runningOrphans(): Promise<string[]> {
     const running: string[] = [];
     for (const container of await containers()) {
       const { name } = container;
-      if (!held.has(name) || !(await isOrphan(container))) continue;
-      if ((await docker.inspect(name))?.status === 'running') running.push(name);
+      if ((await isOrphan(container)) && (await docker.inspect(name))?.status === 'running')
+        running.push(name);
     }
     return running;
   }

@@ -148,6 +148,24 @@ describe('an agent', () => {
     await removal;
   });
 
+  it('does not count as cleared up while a container runs that an activity has just let go of', async () => {
+    const rank = await aRunningRank();
+    await terminate(rank);
+    const learned = Promise.withResolvers<void>();
+    let lists = 0;
+    const agent = anAgentOf(rank, temporal.client, {
+      async list(labels) {
+        lists += 1;
+        if (lists === 2) learned.resolve();
+        await (lists === 2 && activity);
+        return docker.list(labels);
+      },
+    });
+    const activity = agent.hold(rank, anAttempt(), learned.promise);
+    await agent.settle();
+    expect((await containerOf(rank))?.status).not.toBe('running');
+  });
+
   it('touches nothing while Temporal is away', async () => {
     const rank = await aRunningRank();
     await terminate(rank);
