@@ -258,7 +258,7 @@ export function createContainerActivities({
     } catch (error) {
       if (!(error instanceof DockerError && error.unreachable)) throw error;
       const isKept = patience(error instanceof DockerSilent) === KEPT_PATIENCE_MS;
-      throw runFailure(isKept ? unseen(input) : withoutDaemon(input), error);
+      throw runFailure(isKept ? withoutAnswer(input) : withoutDaemon(input), error);
     }
   }
 
@@ -380,7 +380,7 @@ function withoutDaemon(input: RankExecution): RunFailure {
 }
 
 /** It may run, and is told to stop when the daemon is back. */
-function unseen(input: RankExecution): RunFailure {
+function withoutAnswer(input: RankExecution): RunFailure {
   return {
     type: 'DockerError',
     message: `Docker on ${input.node} has not answered for ${KEPT_PATIENCE_MS / 60_000} min: nobody knows how the container is.`,
