@@ -22,7 +22,8 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   agent?.kill('SIGKILL');
-  const guard = await knownGuard();
+  // It comes also when its agent is gone by then, and would make the folder again.
+  const guard = await eventually(knownGuard, (known) => known !== undefined);
   if (guard) signal(guard, 'SIGKILL');
   await proxy.dispose();
   await rm(folder, { recursive: true });
