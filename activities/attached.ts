@@ -6,7 +6,7 @@
 import { ApplicationFailure, CancelledFailure, Context, log } from '@temporalio/activity';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FailureType, RunFailure } from '../core/failures.ts';
-import { DockerError } from './docker-requests.ts';
+import { DockerError, DockerSilent } from './docker-requests.ts';
 
 /** Well under the throttle of the worker, which decides how often a heartbeat really goes out. */
 const HEARTBEAT_MS = 1000;
@@ -42,23 +42,31 @@ export function stopRequested(): boolean {
 }
 
 /**
- * Repeats a step, which must be safe to repeat and short, while the Docker daemon is away.
- * @param patienceMs asked anew after each attempt, since it may be known only while the daemon is away.
+ * How long a daemon is waited for that is away, or that is there and silent, in milliseconds. Asked anew after each
+ * attempt, since it may be known only while the daemon is away.
  */
+export type DockerPatience = (isSilent: boolean) => number;
+
+/** Repeats a step, which must be safe to repeat, while the Docker daemon is away or does not answer. */
 export async function whileDockerIsAway<T>(
   signal: AbortSignal | undefined,
   step: () => Promise<T>,
-  patienceMs = () => DOCKER_PATIENCE_MS,
+  patience: DockerPatience = () => DOCKER_PATIENCE_MS,
 ): Promise<T> {
-  const since = Date.now();
+  let since: number | undefined;
+  /** A stall says nothing about how long the daemon will be away when it goes. */
+  let awaySince: number | undefined;
   for (;;) {
     try {
       return await step();
     } catch (error) {
       signal?.throwIfAborted();
-      if (!(error instanceof DockerError && error.unreachable) || Date.now() - since > patienceMs()) {
-        throw error;
-      }
+      if (!(error instanceof DockerError && error.unreachable)) throw error;
+      const now = performance.now();
+      const isSilent = error instanceof DockerSilent;
+      since ??= now;
+      awaySince = isSilent ? undefined : (awaySince ?? now);
+      if (now - (awaySince ?? since) > patience(isSilent)) throw error;
       await sleep(DOCKER_RETRY_MS, undefined, signal && { signal });
     }
   }

@@ -1,6 +1,7 @@
 /** Waiting for the end of a container, also while its daemon comes and goes. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { whileDockerIsAway } from './attached.ts';
+import type { DockerPatience } from './attached.ts';
 import type { ContainerState, Docker } from './docker.ts';
 import { DockerError } from './docker-requests.ts';
 
@@ -9,15 +10,12 @@ const PAUSE_MS = 300;
 /** How long the daemon's word is waited for before it is asked: one that was killed may forget who waits. */
 const ASK_AGAIN_MS = { first: 500, most: 10_000 };
 
-/**
- * Resolves when the container does not run (any more); undefined when it is gone.
- * @param patienceMs how long the daemon may be away at a time.
- */
+/** Resolves when the container does not run (any more); undefined when it is gone. */
 export async function awaitExit(
   docker: Docker,
   name: string,
   signal: AbortSignal,
-  patienceMs?: () => number,
+  patience?: DockerPatience,
 ): Promise<ContainerState | undefined> {
   let waitMs = ASK_AGAIN_MS.most;
   for (;;) {
@@ -34,7 +32,7 @@ export async function awaitExit(
         waitMs = ASK_AGAIN_MS.first;
       }
     }
-    const state = await whileDockerIsAway(signal, () => docker.inspect(name), patienceMs);
+    const state = await whileDockerIsAway(signal, () => docker.inspect(name), patience);
     if (state?.status !== 'running') return state;
   }
 }

@@ -164,14 +164,24 @@ const RAISED_LIMITS = [
   { Name: 'nofile', Soft: 1_048_576, Hard: 1_048_576 },
 ];
 
-/** Later ones win: the node's, the platform's, the trackers', the additions', the user's. */
+/** Later ones win: the node's, the platform's, the trackers', the additions', the user's; but which GPUs is no choice. */
 function containerEnvironment(
   input: RankExecution,
   settings: NodeSettings,
   additions: ContainerAdditions,
 ): Record<string, string> {
-  const { spec } = input;
+  const { NVIDIA_VISIBLE_DEVICES: _, ...environment } = chosenEnvironment(input, settings, additions);
+  // Docker sets it for what is attached. Where its default runtime is NVIDIA's, this alone would attach GPUs of others.
   const attached = settings.attachGpus && input.gpuIds.length > 0;
+  return attached ? environment : { ...environment, NVIDIA_VISIBLE_DEVICES: 'void' };
+}
+
+function chosenEnvironment(
+  input: RankExecution,
+  settings: NodeSettings,
+  additions: ContainerAdditions,
+): Record<string, string> {
+  const { spec } = input;
   return {
     ...(settings.caBundle !== undefined &&
       Object.fromEntries(CA_VARIABLES.map((name) => [name, CA_BUNDLE_PATH]))),
@@ -190,7 +200,6 @@ function containerEnvironment(
     // A run on one node is its own peer; the node's name may mean nothing inside the container's network.
     MASTER_ADDR: input.numNodes > 1 ? input.masterAddress : '127.0.0.1',
     MASTER_PORT: String(masterPort(input.fence)),
-    ...(!attached && { NVIDIA_VISIBLE_DEVICES: 'void' }),
     ...trackerEnvironment(input.run, input.rank, spec),
     ...input.tracking?.environment,
     ...additions.environment,

@@ -14,7 +14,7 @@ import { whileAttached } from './attached.ts';
 import { awaitExit } from './await-exit.ts';
 import { READ_SECRETS } from './container-config.ts';
 import { entryFiles } from './container-entry.ts';
-import type { NodeActivities } from './contract.ts';
+import type { NodeActivities, RankExecution } from './contract.ts';
 import type { ContainerFile, Docker } from './docker.ts';
 import { foreignWords } from './foreign-words.ts';
 import { reportOf } from './run-report.ts';
@@ -33,6 +33,8 @@ interface Dependencies {
   readonly runDetails: (run: string) => Promise<RunDetails | undefined>;
   /** What must not be seen of what the libraries say; `undefined` when nobody can tell any more. */
   readonly secretsOf: (ref: RankRef) => Promise<readonly string[] | undefined>;
+  /** Resolves when the node may run what it is asked to run: as before the command itself. */
+  readonly mayStart: (input: RankExecution, signal: AbortSignal) => Promise<void>;
   /** For the libraries, in milliseconds; a minute when absent. */
   readonly limitMs?: number;
 }
@@ -43,6 +45,7 @@ export function createContainerTracker({
   docker,
   runDetails,
   secretsOf,
+  mayStart,
   limitMs = LIMIT_MS,
 }: Dependencies): Pick<NodeActivities, 'report-in-container'> {
   return {
@@ -55,6 +58,8 @@ export function createContainerTracker({
           return trackers.map((tracker) => ({ tracker, problem: 'The container did not run, or is gone.' }));
         }
         await docker.putFiles(name, filesOf(reportOf(details, input.end, Date.now()), trackers));
+        await mayStart(input, signal);
+        signal.throwIfAborted();
         await docker.start(name);
         const exitCode = await exitCodeInTime(name, signal);
         const answers = await docker.readFile(name, TRACKER_ANSWERS_PATH);

@@ -9,8 +9,10 @@ import { CancelledFailure, Context } from '@temporalio/activity';
 import { exitFailure } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
 import { containerName } from '../core/naming.ts';
+import type { RankRef } from '../core/naming.ts';
 import type { RankHeartbeat } from '../core/rank-report.ts';
 import { runFailure, stopRequested, whileAttached, whileDockerIsAway } from './attached.ts';
+import type { DockerPatience } from './attached.ts';
 import { awaitExit } from './await-exit.ts';
 import type { CleanUp } from './clean-up.ts';
 import { commandFiles, containerConfig, integrationFiles, NO_ADDITIONS } from './container-config.ts';
@@ -20,11 +22,12 @@ import type { EndRecord } from './container-entry.ts';
 import type { ContainerLogs } from './container-logs.ts';
 import type { ContainerExit, NodeActivities, RankAssignment, RankExecution } from './contract.ts';
 import type { ContainerFile, ContainerState, Docker } from './docker.ts';
-import { DockerError } from './docker-requests.ts';
+import { DockerError, DockerSilent } from './docker-requests.ts';
 import type { IntegrationPlan } from './integrations.ts';
 import { planIntegrations } from './integrations.ts';
 import type { RankWatch } from './rank-watch.ts';
 import { stopContainer } from './stop-container.ts';
+import { unlessAborted } from './unless-aborted.ts';
 
 interface Dependencies {
   readonly docker: Docker;
@@ -39,6 +42,8 @@ interface Dependencies {
    * its GPUs are free.
    */
   readonly mayStart?: (input: RankExecution, signal: AbortSignal) => Promise<void>;
+  /** For how long the control plane had not heard of this node when the guard ended the container; undefined if it did not. */
+  readonly unheardMs?: (ref: RankRef) => Promise<number | undefined>;
   /** Called when the container is gone. Must not fail. */
   readonly cleanUp?: CleanUp;
 }
@@ -55,6 +60,7 @@ export function createContainerActivities({
   watch,
   additionsFor = async () => NO_ADDITIONS,
   mayStart = async () => undefined,
+  unheardMs = async () => undefined,
   cleanUp = async () => undefined,
 }: Dependencies): ContainerActivities {
   // Learned from the first container that could not start with them.
@@ -62,6 +68,8 @@ export function createContainerActivities({
   /** Containers that have been told to stop, until they are removed: an order may come before the start. */
   const ordered = new Set<string>();
   const starting = new Map<string, Promise<void>>();
+  /** When the attempts to start a container that are under way are over. */
+  const turns = new Map<string, Promise<unknown>>();
   return {
     integrations: (input) =>
       whileAttached(async (signal) => {
@@ -110,7 +118,7 @@ export function createContainerActivities({
       whileAttached(async (signal) => {
         const name = containerName(input);
         const stop = await stopContainer(docker, name, input.graceMs);
-        await abortable(signal, logs.close(input, 'removed'));
+        await unlessAborted(logs.close(input, 'removed'), signal);
         await whileDockerIsAway(signal, () => docker.remove(name));
         await cleanUp(input);
         ordered.delete(name);
@@ -121,16 +129,30 @@ export function createContainerActivities({
   async function runPhase(input: RankExecution, phase: Phase, signal: AbortSignal): Promise<ContainerExit> {
     const name = containerName(input);
     // Asked before the start, which then tells that the daemon has had the time to answer.
-    const patienceMs = patience();
+    const patience = patienceOfRun();
     try {
-      await whileDockerIsAway(signal, () => startOnce(input, phase, signal));
+      await inTurn(name, signal, () => whileDockerIsAway(signal, () => startOnce(input, phase, signal)));
       logs.follow(input);
-      return await exitOf(input, signal, patienceMs);
+      return await exitOf(input, signal, patience);
     } catch (error) {
       if (!signal.aborted || !stopRequested()) throw error;
       const stop = await stopContainer(docker, name, input.graceMs);
       throw new CancelledFailure('The container was stopped.', [stop]);
     }
+  }
+
+  /**
+   * One attempt at a time. After an agent was frozen, two may overlap, and would take each other's files away and start a
+   * command twice.
+   */
+  async function inTurn(name: string, signal: AbortSignal, step: () => Promise<void>): Promise<void> {
+    const before = turns.get(name);
+    const attempt = (before ? unlessAborted(before, signal) : Promise.resolve()).then(step);
+    const over = Promise.all([before, attempt.catch(() => undefined)]);
+    turns.set(name, over);
+    await attempt.finally(() => {
+      if (turns.get(name) === over) turns.delete(name);
+    });
   }
 
   /** Safe to repeat at any point: what was done already is read from Docker, never remembered. */
@@ -141,20 +163,17 @@ export function createContainerActivities({
     mayCreateAgain = true,
   ): Promise<void> {
     const name = containerName(input);
-    let state = await docker.inspect(name);
-    if (state === undefined) {
-      if (!phase.startsAnew) throw runFailure(removedFromOutside(input));
-      const additions = await additionsFor(input);
-      await unlessOrderedToStop(name, signal);
-      await docker.create(containerConfig(input, settings, raiseLimits, additions)).catch(failStart(input));
-      state = await docker.inspect(name);
-    }
-    if (state === undefined) throw new Error(`Container ${name} vanished while it was being created.`);
+    const state = (await docker.inspect(name)) ?? (await create(input, phase, signal));
     if (await wasStarted(name, state, phase.phase, signal)) return;
 
     const marker = markerFile({ phase: phase.phase, after: state.startedAt });
     await docker.putFiles(name, [...phase.files, marker]).catch(failStart(input));
     await mayStart(input, signal);
+    const { status, startedAt } = (await docker.inspect(name)) ?? {};
+    // Another agent of this node has done it meanwhile.
+    if (status === 'running' || startedAt !== state.startedAt) {
+      return await startOnce(input, phase, signal, mayCreateAgain);
+    }
     await unlessOrderedToStop(name, signal);
     try {
       const start = docker.start(name);
@@ -166,6 +185,25 @@ export function createContainerActivities({
       raiseLimits = false;
       await docker.remove(name);
       await startOnce(input, phase, signal, false);
+    }
+  }
+
+  /** Resolves when Docker shows it. */
+  async function create(input: RankExecution, phase: Phase, signal: AbortSignal): Promise<ContainerState> {
+    if (!phase.startsAnew) throw runFailure(removedFromOutside(input));
+    const name = containerName(input);
+    const additions = await additionsFor(input).catch(failStart(input));
+    const config = containerConfig(input, settings, raiseLimits, additions);
+    const deadline = performance.now() + CREATE_AT_MOST_MS;
+    for (;;) {
+      await unlessOrderedToStop(name, signal);
+      await docker.create(config).catch(failStart(input));
+      const state = await docker.inspect(name);
+      if (state !== undefined) return state;
+      // Docker is still at it, for an agent that is gone: the name is taken, and nothing is to be seen yet.
+      if (performance.now() > deadline)
+        throw new Error(`Docker shows no container ${name}, and makes no other.`);
+      await sleep(CREATE_RETRY_MS, undefined, { signal });
     }
   }
 
@@ -197,20 +235,30 @@ export function createContainerActivities({
   async function exitOf(
     input: RankExecution,
     signal: AbortSignal,
-    patienceMs: () => number,
+    patience: DockerPatience,
   ): Promise<ContainerExit> {
     const name = containerName(input);
     try {
-      const state = await awaitExit(docker, name, signal, patienceMs);
-      const record = isThere(state) ? await readRecord(name, signal, patienceMs) : undefined;
+      const state = await awaitExit(docker, name, signal, patience);
+      const record = isThere(state) ? await readRecord(name, signal, patience) : undefined;
       if (!isThere(state) || record === undefined) throw runFailure(removedFromOutside(input));
       const { exitCode, oomKilled, memoryLimitBytes, startedAt, finishedAt } = state;
       // The init process answers so when there is no bash; bash itself would have left a record.
       if (record.end === 'unseen' && exitCode === 127) throw runFailure(withoutBash(input));
-      return { exitCode, oomKilled, memoryLimitBytes, startedAt, finishedAt, ...record };
+      const unheard = await unheardMs(input);
+      return {
+        exitCode,
+        oomKilled,
+        memoryLimitBytes,
+        startedAt,
+        finishedAt,
+        ...record,
+        ...(unheard !== undefined && { unheardMs: unheard }),
+      };
     } catch (error) {
-      if (error instanceof DockerError && error.unreachable) throw runFailure(withoutDaemon(input), error);
-      throw error;
+      if (!(error instanceof DockerError && error.unreachable)) throw error;
+      const isKept = patience(error instanceof DockerSilent) === KEPT_PATIENCE_MS;
+      throw runFailure(isKept ? withoutAnswer(input) : withoutDaemon(input), error);
     }
   }
 
@@ -218,12 +266,12 @@ export function createContainerActivities({
   async function readRecord(
     name: string,
     signal: AbortSignal,
-    patienceMs: () => number,
+    patience: DockerPatience,
   ): Promise<EndRecord | undefined> {
     try {
-      return readEnd(await readFile(name, END_PATH, signal, patienceMs));
+      return readEnd(await readFile(name, END_PATH, signal, patience));
     } catch (error) {
-      if (!isThere(await whileDockerIsAway(signal, () => docker.inspect(name), patienceMs))) return undefined;
+      if (!isThere(await whileDockerIsAway(signal, () => docker.inspect(name), patience))) return undefined;
       throw error;
     }
   }
@@ -236,37 +284,43 @@ export function createContainerActivities({
     name: string,
     path: string,
     signal: AbortSignal,
-    patienceMs?: () => number,
+    patience?: DockerPatience,
   ): Promise<string | undefined> {
-    const ask = <T>(step: () => Promise<T>): Promise<T> => whileDockerIsAway(signal, step, patienceMs);
-    const deadline = Date.now() + EMPTY_AT_MOST_MS;
+    const ask = <T>(step: () => Promise<T>): Promise<T> => whileDockerIsAway(signal, step, patience);
+    const deadline = performance.now() + EMPTY_AT_MOST_MS;
     for (;;) {
       const text = await ask(() => docker.readFile(name, path));
-      if (text !== undefined || Date.now() > deadline) return text;
+      if (text !== undefined || performance.now() > deadline) return text;
       if (await ask(() => docker.fileExists(name, ENTRY_PATH))) return undefined;
       if (!isThere(await ask(() => docker.inspect(name)))) throw new DockerError(`${name} is gone.`, 404);
       await sleep(EMPTY_RETRY_MS, undefined, { signal });
     }
   }
 
-  /** How long Docker may be away while the container runs. Asked beforehand: who is away does not answer. */
-  function patience(): () => number {
-    let patienceMs = KEPT_PATIENCE_MS;
+  /** While the container runs. Docker is asked beforehand: who is away does not answer. */
+  function patienceOfRun(): DockerPatience {
+    let awayMs = KEPT_PATIENCE_MS;
     const learn = async (): Promise<void> => {
-      if (!(await docker.keepsContainers())) patienceMs = LOST_PATIENCE_MS;
+      if (!(await docker.keepsContainers())) awayMs = LOST_PATIENCE_MS;
     };
     void learn().catch(() => undefined);
-    return () => patienceMs;
+    return (isSilent) => (isSilent ? KEPT_PATIENCE_MS : awayMs);
   }
 }
 
-/** With live-restore, containers run on for as long as the daemon is away: an upgrade may take minutes. */
+/**
+ * Containers run on while their daemon stalls and, with live-restore, for as long as it is away: an upgrade may take
+ * minutes.
+ */
 const KEPT_PATIENCE_MS = 15 * 60_000;
+/** Without live-restore they end with the daemon. Longer than it takes to hang up by mistake. */
+const LOST_PATIENCE_MS = 5_000;
+/** Docker sets up the file system of a large image. */
+const CREATE_AT_MOST_MS = 60_000;
+const CREATE_RETRY_MS = 300;
 /** A daemon ends its containers within 10 s. */
 const EMPTY_AT_MOST_MS = 20_000;
 const EMPTY_RETRY_MS = 300;
-/** Without it they end with the daemon. Longer than it takes to hang up by mistake. */
-const LOST_PATIENCE_MS = 5_000;
 
 interface Phase {
   readonly phase: 'integrations' | 'command';
@@ -292,15 +346,21 @@ function isThere(state: ContainerState | undefined): state is ContainerState {
   return state !== undefined && state.status !== 'removing';
 }
 
-/** Names what Docker's refusal of a start means for the run. */
+/** Names what it means for the run that its container could not be prepared or started. */
 function failStart(input: RankExecution): (error: unknown) => never {
   return (error) => {
-    if (!(error instanceof DockerError)) throw error;
-    if (/"bash": executable file not found/.test(error.message)) throw runFailure(withoutBash(input), error);
-    if (!/no space left on device/.test(error.message)) throw error;
+    if (error instanceof DockerError && /"bash": executable file not found/.test(error.message)) {
+      throw runFailure(withoutBash(input), error);
+    }
+    if (!(error instanceof Error && isDiskFull(error))) throw error;
     const message = `The container could not start, because the disk of the node is full: ${error.message}.`;
     throw runFailure({ type: 'NodeDiskFull', message, ...where(input) }, error);
   };
+}
+
+/** In the words of Docker, or as a system error of the agent's own. */
+function isDiskFull(error: Error): boolean {
+  return /no space left on device/.test(error.message) || (error as NodeJS.ErrnoException).code === 'ENOSPC';
 }
 
 function withoutBash(input: RankExecution): RunFailure {
@@ -315,6 +375,15 @@ function withoutDaemon(input: RankExecution): RunFailure {
   return {
     type: 'ContainerStopped',
     message: `The container was ended from outside: the Docker daemon of ${input.node} went away, which keeps no containers without \`live-restore\`.`,
+    ...where(input),
+  };
+}
+
+/** It may run, and is told to stop when the daemon is back. */
+function withoutAnswer(input: RankExecution): RunFailure {
+  return {
+    type: 'DockerError',
+    message: `Docker on ${input.node} has not answered for ${KEPT_PATIENCE_MS / 60_000} min: nobody knows how the container is.`,
     ...where(input),
   };
 }
@@ -336,17 +405,4 @@ function integrationFailure(failure: RunFailure, plan: IntegrationPlan): RunFail
 
 function where(input: RankAssignment): Pick<RunFailure, 'rank' | 'node'> {
   return { rank: input.rank, node: input.node };
-}
-
-/** Stops waiting when the signal aborts; the work itself goes on. */
-async function abortable(signal: AbortSignal, work: Promise<void>): Promise<void> {
-  signal.throwIfAborted();
-  const { promise, reject } = Promise.withResolvers<never>();
-  const abort = (): void => reject(new DOMException('Aborted', 'AbortError'));
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
 }

@@ -79,7 +79,10 @@ export interface NodeActivities {
    * cancellation are `ContainerStop` and `RankReport`. Heartbeats `RankHeartbeat`.
    */
   execute(input: RankExecution): Promise<ContainerExit>;
-  /** SIGTERM, grace, SIGKILL. A container that is not there or does not run is left as it is. */
+  /**
+   * SIGTERM, grace, SIGKILL. A container that is not there or does not run is left as it is; what still runs of it
+   * behind Docker's back is killed.
+   */
   'stop-container'(input: RankAssignment & { readonly graceMs: number }): Promise<ContainerStop>;
   /** Stops the container if it runs, drains and closes its log, removes it. Idempotent. */
   'remove-container'(input: RankAssignment & { readonly graceMs: number }): Promise<ContainerStop>;

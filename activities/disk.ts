@@ -5,10 +5,10 @@
  */
 import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { DiskHealth } from '../core/node-health.ts';
 import type { Docker } from './docker.ts';
 import type { ImageLedger } from './image-ledger.ts';
+import { repeatedly } from './repeatedly.ts';
 
 export type DiskMeter = () => Promise<DiskHealth | undefined>;
 
@@ -61,14 +61,10 @@ export function createDiskKeeper({ ledger, measure }: Dependencies): DiskKeeper 
   let saidFull = false;
   return {
     look,
-    async watch(signal) {
-      while (!signal.aborted) {
-        await look().catch((error: unknown) =>
-          console.error(`Could not look after the disk: ${String(error)}`),
-        );
-        await sleep(LOOK_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
-      }
-    },
+    watch: (signal) =>
+      repeatedly(LOOK_INTERVAL_MS, signal, () =>
+        look().catch((error: unknown) => console.error(`Could not look after the disk: ${String(error)}`)),
+      ),
   };
 
   async function look(): Promise<void> {

@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import type Dockerode from 'dockerode';
 
-/** The daemon refused, failed, or is away. */
+/** The daemon refused, failed, is away, or does not answer. */
 export class DockerError extends Error {
   /** HTTP status; absent when the daemon was not reached. */
   readonly statusCode: number | undefined;
@@ -14,11 +14,14 @@ export class DockerError extends Error {
     this.statusCode = statusCode;
   }
 
-  /** The daemon was not reached or hung up: it may be starting again. */
+  /** The daemon was not reached, hung up, or did not answer: another time it may. */
   get unreachable(): boolean {
     return this.statusCode === undefined;
   }
 }
+
+/** The daemon is there, and did not answer in time: so are its containers. */
+export class DockerSilent extends DockerError {}
 
 /** Creating, starting and killing take well under a second; a daemon that needs this long is stuck. */
 const REQUEST_TIMEOUT_MS = 60_000;
@@ -34,9 +37,9 @@ export async function asked<T>(request: Promise<T>): Promise<T> {
 
 type Limited<T> = (limit: { readonly abortSignal: AbortSignal }) => Promise<T>;
 
-/** For requests that the daemon answers at once. @throws DockerError */
-export async function answered<T>(request: Limited<T>): Promise<T> {
-  const abortSignal = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+/** For requests that the daemon answers at once, unless they say otherwise. @throws DockerError */
+export async function answered<T>(request: Limited<T>, timeoutMs = REQUEST_TIMEOUT_MS): Promise<T> {
+  const abortSignal = AbortSignal.timeout(timeoutMs);
   // dockerode never answers when the connection breaks in the middle of a response.
   const late = Promise.withResolvers<never>();
   abortSignal.addEventListener('abort', () => late.reject(abortSignal.reason), { once: true });
@@ -44,11 +47,20 @@ export async function answered<T>(request: Limited<T>): Promise<T> {
     return await Promise.race([asked(request({ abortSignal })), late.promise]);
   } catch (error) {
     if (!abortSignal.aborted) throw error;
-    throw new DockerError(
-      `The daemon did not answer within ${REQUEST_TIMEOUT_MS / 1000} s.`,
-      undefined,
-      error,
-    );
+    throw silent(timeoutMs, error);
+  }
+}
+
+/** For requests whose answer goes on for longer: its beginning comes at once. @throws DockerError */
+export async function opened<T>(request: Limited<T>): Promise<T> {
+  const opening = new AbortController();
+  const late = setTimeout(() => opening.abort(), REQUEST_TIMEOUT_MS);
+  try {
+    return await asked(request({ abortSignal: opening.signal }));
+  } catch (error) {
+    throw opening.signal.aborted ? silent(REQUEST_TIMEOUT_MS, error) : error;
+  } finally {
+    clearTimeout(late);
   }
 }
 
@@ -63,13 +75,21 @@ export async function absentAsUndefined<T>(request: Limited<T>): Promise<T | und
 }
 
 /** @param statusCode by which the daemon says that it is so already */
-export async function unlessAlready(statusCode: number, request: Limited<unknown>): Promise<void> {
+export async function unlessAlready(
+  statusCode: number,
+  request: Limited<unknown>,
+  timeoutMs?: number,
+): Promise<void> {
   try {
-    await answered(request);
+    await answered(request, timeoutMs);
   } catch (error) {
     if (error instanceof DockerError && error.statusCode === statusCode) return;
     throw error;
   }
+}
+
+function silent(timeoutMs: number, cause: unknown): DockerSilent {
+  return new DockerSilent(`The daemon did not answer within ${timeoutMs / 1000} s.`, undefined, cause);
 }
 
 /** What dockerode throws, in the words of the daemon; an abortion stays one. */

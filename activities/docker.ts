@@ -4,6 +4,7 @@
  */
 import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import Dockerode from 'dockerode';
 import { pack } from 'tar-stream';
 import {
@@ -11,6 +12,7 @@ import {
   answered,
   asked,
   DockerError,
+  opened,
   streamed,
   unlessAlready,
 } from './docker-requests.ts';
@@ -27,9 +29,11 @@ export interface ContainerState {
   /** ISO 8601; the year 1 before the first start. */
   readonly startedAt: string;
   readonly finishedAt: string;
+}
+
+export interface ListedContainer {
+  readonly id: string;
   readonly labels: Readonly<Record<string, string>>;
-  /** The environment the program sees, the image's included. */
-  readonly env: readonly string[];
 }
 
 /** A file to put into a container; its path is absolute. */
@@ -84,8 +88,8 @@ export interface Docker {
   /** Ends when the daemon is done or the signal aborts, which makes the daemon give up the download. */
   pull(name: string, signal: AbortSignal, login?: RegistryLogin): AsyncIterable<PullEvent>;
   inspect(name: string): Promise<ContainerState | undefined>;
-  /** Labels of all containers that have these, running or not. */
-  list(labels: Readonly<Record<string, string>>): Promise<Readonly<Record<string, string>>[]>;
+  /** All containers that have these labels, running or not. */
+  list(labels: Readonly<Record<string, string>>): Promise<ListedContainer[]>;
   /** @returns false when a container of this name is there already. */
   create(config: ContainerConfig): Promise<boolean>;
   putFiles(name: string, files: readonly ContainerFile[]): Promise<void>;
@@ -99,6 +103,7 @@ export interface Docker {
   unpause(name: string): Promise<void>;
   /** A container that does not run stays as it is. */
   kill(name: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+  /** Resolves when it is gone, whoever removes it. */
   remove(name: string): Promise<void>;
   /**
    * Docker's multiplexed frames from the first on, each with its time in front, until the container stops; of a
@@ -158,7 +163,7 @@ export function createDocker(host?: string): Docker {
       const found = await answered((limit) =>
         dockerode.listContainers({ all: true, filters: { label }, ...limit }),
       );
-      return found.map(({ Labels }) => Labels);
+      return found.map(({ Id: id, Labels: labels }) => ({ id, labels }));
     },
 
     async create(config) {
@@ -223,15 +228,26 @@ export function createDocker(host?: string): Docker {
     },
 
     async remove(name) {
-      await unlessAlready(404, (limit) =>
-        dockerode.getContainer(name).remove({ v: true, force: true, ...limit }),
-      );
+      const deadline = performance.now() + REMOVE_TIMEOUT_MS;
+      const container = dockerode.getContainer(name);
+      for (;;) {
+        try {
+          const request = (limit: object) => container.remove({ v: true, force: true, ...limit });
+          await unlessAlready(404, request, REMOVE_TIMEOUT_MS);
+          return;
+        } catch (error) {
+          // Somebody else's removal, or one of before that nobody has waited for: when it is over, so is this.
+          if (!isAlreadyUnderWay(error) || performance.now() > deadline) throw error;
+          await sleep(REMOVE_AGAIN_MS);
+        }
+      }
     },
 
     async logs(name, tail) {
       const options = { follow: true as const, stdout: true, stderr: true, timestamps: true };
       const limited = tail === undefined ? options : { ...options, tail };
-      return (await asked(dockerode.getContainer(name).logs(limited))) as Readable;
+      const answer = await opened((limit) => dockerode.getContainer(name).logs({ ...limited, ...limit }));
+      return answer as Readable;
     },
 
     async stats(name) {
@@ -263,6 +279,16 @@ export function createDocker(host?: string): Docker {
       await unlessAlready(404, (limit) => dockerode.getImage(nameOrId).remove(limit));
     },
   };
+}
+
+/** To delete what a container has written may take minutes. */
+const REMOVE_TIMEOUT_MS = 15 * 60_000;
+const REMOVE_AGAIN_MS = 500;
+
+function isAlreadyUnderWay(error: unknown): boolean {
+  return (
+    error instanceof DockerError && error.statusCode === 409 && /already in progress/.test(error.message)
+  );
 }
 
 async function describeMachine(dockerode: Dockerode): ReturnType<Docker['machine']> {
@@ -302,8 +328,6 @@ function containerState(found: Dockerode.ContainerInspectInfo): ContainerState {
     memoryLimitBytes: found.HostConfig.Memory ?? 0,
     startedAt: state.StartedAt,
     finishedAt: state.FinishedAt,
-    labels: found.Config.Labels,
-    env: found.Config.Env,
   };
 }
 

@@ -24,11 +24,11 @@ export type GpuGate = (rank: RankAssignment, signal: AbortSignal) => Promise<voi
 export function createGpuGate({ docker, place, patienceMs = PATIENCE_MS }: Dependencies): GpuGate {
   return async (rank, signal) => {
     if (rank.gpuIds.length === 0) return;
-    const deadline = Date.now() + patienceMs;
+    const deadline = performance.now() + patienceMs;
     for (;;) {
       const holder = await otherHolder(rank);
       if (holder === undefined) return;
-      if (Date.now() > deadline) {
+      if (performance.now() > deadline) {
         throw new Error(`${holder} still holds GPUs of ${place.node} that were given to ${rank.run}.`);
       }
       await sleep(LOOK_AGAIN_MS, undefined, { signal });
@@ -38,8 +38,8 @@ export function createGpuGate({ docker, place, patienceMs = PATIENCE_MS }: Depen
   async function otherHolder(rank: RankAssignment): Promise<string | undefined> {
     const containers = await docker.list(labelsOfNode(place));
     const others = containers
-      .filter((labels) => gpusOf(labels).some((gpu) => rank.gpuIds.includes(gpu)))
-      .map(containerNameOf)
+      .filter(({ labels }) => gpusOf(labels).some((gpu) => rank.gpuIds.includes(gpu)))
+      .map(({ labels }) => containerNameOf(labels))
       .filter((name) => name !== containerName(rank));
     for (const name of others) {
       if ((await docker.inspect(name))?.status === 'running') return name;

@@ -53,7 +53,7 @@ export function createImageLedger({
   docker,
   stateDirectory,
 }: {
-  readonly docker: Pick<Docker, 'images' | 'imagesInUse' | 'removeImage'>;
+  readonly docker: Pick<Docker, 'image' | 'images' | 'imagesInUse' | 'removeImage'>;
   readonly stateDirectory: string;
 }): ImageLedger {
   const file = join(stateDirectory, 'images.json');
@@ -78,22 +78,23 @@ export function createImageLedger({
     arrived: (ref, image, id) =>
       change(async ({ images, needs }) => {
         const name = familiarName(image);
-        const { imagesBefore } = needs[containerName(ref)] ?? {};
+        const known = withImage(images, id, { ...needs[containerName(ref)], name });
         needs[containerName(ref)] = { name, since: Date.now() };
-        const known = images[id];
-        if (known || imagesBefore?.includes(id) === false) {
-          images[id] = { names: [...new Set([...(known?.names ?? []), name])], lastUsedAt: Date.now() };
-        }
-        return { images, needs };
+        return { images: known, needs };
       }),
 
     released: (ref) =>
       change(async ({ images, needs }) => {
         const { [containerName(ref)]: ended, ...rest } = needs;
-        for (const [id, image] of Object.entries(images)) {
-          if (ended && image.names.includes(ended.name)) images[id] = { ...image, lastUsedAt: Date.now() };
-        }
-        return { images, needs: rest };
+        if (ended === undefined) return { images, needs };
+        // A pull that nobody has seen the end of may have brought it all the same.
+        const brought = ended.imagesBefore && (await docker.image(ended.name).catch(() => undefined));
+        const known = brought ? withImage(images, brought.id, ended) : images;
+        const used = Object.entries(known).map(([id, image]) => [
+          id,
+          image.names.includes(ended.name) ? { ...image, lastUsedAt: Date.now() } : image,
+        ]);
+        return { images: Object.fromEntries(used) as Ledger['images'], needs: rest };
       }),
 
     async removeOldest(passedOver) {
@@ -154,6 +155,20 @@ export function createImageLedger({
       console.error(`Could not write down which images are needed: ${String(error)}`);
     }
   }
+}
+
+/** With one that a pull has brought; what was there before it is somebody else's. */
+function withImage(
+  images: Ledger['images'],
+  id: string,
+  { name, imagesBefore }: Pick<Need, 'name' | 'imagesBefore'>,
+): Ledger['images'] {
+  const known = images[id];
+  if (!known && imagesBefore?.includes(id) !== false) return images;
+  return {
+    ...images,
+    [id]: { names: [...new Set([...(known?.names ?? []), name])], lastUsedAt: Date.now() },
+  };
 }
 
 function lastUse(images: Ledger['images'], { id }: StoredImage): number {

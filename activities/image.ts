@@ -25,11 +25,18 @@ interface Dependencies {
 
 /** Over restarts of the daemon. */
 const MAX_ATTEMPTS = 3;
+/**
+ * Docker fetches few layers at a time, over all pulls: one may stand still for long behind others. Of those that this
+ * agent did not ask for, it can't tell whether they get on.
+ */
+const QUEUED_IDLES = 10;
 
 type PullInput = Parameters<NodeActivities['pull-image']>[0];
 
 export function createImageActivities(dependencies: Dependencies): Pick<NodeActivities, 'pull-image'> {
   const { docker, images, allowLocalImages, pullIdleMs, authFor = async () => undefined } = dependencies;
+  /** Of any pull of this agent. */
+  let lastEventAt = performance.now();
   return {
     'pull-image'(input) {
       const image = withTag(input.image);
@@ -41,11 +48,11 @@ export function createImageActivities(dependencies: Dependencies): Pick<NodeActi
             ? await whileDockerIsAway(signal, () => docker.image(image))
             : undefined;
           if (local === undefined) await pull(input, image, layers, signal);
-          const found = local ?? (await docker.image(image));
+          const found = local ?? (await whileDockerIsAway(signal, () => docker.image(image)));
           if (found === undefined)
             throw pullFailure(input, 'ImageNotFound', 'it is not there after the pull');
           await images?.arrived(input, image, found.id);
-          await checkPlatform(input, found);
+          await checkPlatform(input, found, signal);
           return {
             imageId: found.id,
             downloadedBytes: layers.progress.downloadedBytes,
@@ -88,18 +95,25 @@ export function createImageActivities(dependencies: Dependencies): Pick<NodeActi
       serveraddress: auth.server,
     };
     const idle = new AbortController();
-    const watchdog = setTimeout(() => idle.abort(), pullIdleMs);
+    const watchdog = setTimeout(() => {
+      const isInTurn = layers.areQueued && performance.now() - lastEventAt < QUEUED_IDLES * pullIdleMs;
+      if (isInTurn) watchdog.refresh();
+      else idle.abort();
+    }, pullIdleMs);
     try {
       for await (const event of docker.pull(image, AbortSignal.any([signal, idle.signal]), login)) {
         // A pull can fail inside a response that began with success.
         if (event.error !== undefined) throw new DockerError(event.error, 500);
         layers.add(event);
+        lastEventAt = performance.now();
         watchdog.refresh();
       }
     } catch (error) {
       if (signal.aborted) throw error;
       if (idle.signal.aborted) {
-        const words = `nothing came from the registry for ${pullIdleMs / 1000} s`;
+        const words = layers.areQueued
+          ? `Docker was busy with other pulls for ${(QUEUED_IDLES * pullIdleMs) / 1000} s`
+          : `nothing came from the registry for ${pullIdleMs / 1000} s`;
         throw pullFailure(input, 'RegistryDown', words, error);
       }
       if (!(error instanceof DockerError) || error.unreachable) throw error;
@@ -113,27 +127,37 @@ export function createImageActivities(dependencies: Dependencies): Pick<NodeActi
     }
   }
 
-  async function checkPlatform(input: PullInput, image: ImageState): Promise<void> {
-    const { platform } = await docker.machine();
+  async function checkPlatform(input: PullInput, image: ImageState, signal: AbortSignal): Promise<void> {
+    const { platform } = await whileDockerIsAway(signal, () => docker.machine());
     if (image.platform === platform) return;
     throw pullFailure(input, 'ImageWrongPlatform', `it is for ${image.platform}, the node is ${platform}`);
   }
 }
 
+/** In Docker's words. */
+const FETCHING = /^(?:Pulling fs layer|Downloading|Verifying Checksum|Retrying)/;
+
 /** Sums up the layers of one pull. */
 class PulledLayers {
-  readonly #layers = new Map<string, { current: number; total: number; done: boolean }>();
+  readonly #layers = new Map<string, { current: number; total: number; done: boolean; status: string }>();
 
   add({ id, status, progressDetail }: PullEvent): void {
     if (id === undefined || status === undefined || status.startsWith('Pulling from')) return;
-    const layer = this.#layers.get(id) ?? { current: 0, total: 0, done: false };
+    const layer = this.#layers.get(id) ?? { current: 0, total: 0, done: false, status };
     this.#layers.set(id, layer);
+    layer.status = status;
     if (status === 'Downloading') {
       layer.current = progressDetail?.current ?? layer.current;
       layer.total = progressDetail?.total ?? layer.total;
     }
     if (status === 'Download complete' || status === 'Extracting') layer.current = layer.total;
     layer.done ||= status === 'Pull complete' || status === 'Already exists';
+  }
+
+  /** Whether nothing is asked of the registry, since Docker has not come to the layers that are missing. */
+  get areQueued(): boolean {
+    const statuses = [...this.#layers.values()].map(({ status }) => status);
+    return statuses.includes('Waiting') && !statuses.some((status) => FETCHING.test(status));
   }
 
   get progress(): PullProgress {

@@ -1,10 +1,10 @@
 /** Samples how the node is, in the background: a heartbeat must not wait for a disk or a driver. */
 import { availableParallelism, freemem, loadavg, totalmem } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { GpuHealth, NodeHealth } from '../core/node-health.ts';
 import type { DiskMeter } from './disk.ts';
 import type { Docker } from './docker.ts';
 import type { GpuMonitor } from './gpu-monitor.ts';
+import { repeatedly } from './repeatedly.ts';
 
 export interface NodeHealthWatch {
   /** The last sample; undefined before the first. */
@@ -34,11 +34,15 @@ export function createNodeHealth({ docker, disk, leaseError, gpus }: Dependencie
   return {
     health: () => last,
     async watch(signal) {
-      if (gpus) void watchGpus(gpus, signal);
-      while (!signal.aborted) {
-        last = await sample();
-        await sleep(SAMPLE_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
+      if (gpus) {
+        const { monitor, offered } = gpus;
+        void repeatedly(GPU_INTERVAL_MS, signal, async () => {
+          gpuHealth = { offered, ...(await monitor.health()) };
+        });
       }
+      await repeatedly(SAMPLE_INTERVAL_MS, signal, async () => {
+        last = await sample();
+      });
     },
   };
 
@@ -70,16 +74,6 @@ export function createNodeHealth({ docker, disk, leaseError, gpus }: Dependencie
     } catch (error) {
       if (timeout.aborted) return `it did not answer within ${DOCKER_TIMEOUT_MS / 1000} s`;
       return error instanceof Error ? error.message : String(error);
-    }
-  }
-
-  async function watchGpus(
-    { monitor, offered }: NonNullable<typeof gpus>,
-    signal: AbortSignal,
-  ): Promise<void> {
-    while (!signal.aborted) {
-      gpuHealth = { offered, ...(await monitor.health()) };
-      await sleep(GPU_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
     }
   }
 }

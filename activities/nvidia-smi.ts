@@ -20,26 +20,26 @@ export function createNvidiaSmi(program = 'nvidia-smi', timeoutMs = TIMEOUT_MS):
   return {
     query: (option, fields) =>
       new Promise((resolve, reject) => {
-        if (hanging > 0) {
-          reject(new Error('nvidia-smi hangs: the driver does not answer'));
-          return;
-        }
-        const overdue = setTimeout(() => {
-          hanging += 1;
-          child.kill('SIGKILL');
-          reject(new Error(`nvidia-smi did not answer within ${timeoutMs / 1000} s`));
-        }, timeoutMs);
-        const answered = (error: ExecFileException | null, stdout: string, stderr: string): void => {
-          if (child.killed) hanging -= 1;
-          clearTimeout(overdue);
-          if (error) reject(complaint(error, `${stderr}\n${stdout}`));
-          else resolve(cells(stdout));
-        };
+        if (hanging > 0) throw new Error('nvidia-smi hangs: the driver does not answer');
+        // May throw, where the machine has no room for another process.
         const child = execFile(
           program,
           [`--${option}=${fields.join(',')}`, '--format=csv,noheader,nounits'],
-          answered,
+          (error, stdout, stderr) => {
+            clearTimeout(overdue);
+            if (error) reject(complaint(error, `${stderr}\n${stdout}`));
+            else resolve(cells(stdout));
+          },
         );
+        const overdue = setTimeout(() => {
+          reject(new Error(`nvidia-smi did not answer within ${timeoutMs / 1000} s`));
+          // Its output may be open for longer than it lives, in the hands of a process that it has started.
+          for (const output of [child.stdout, child.stderr]) output?.destroy();
+          if (child.exitCode !== null || child.signalCode !== null) return;
+          hanging += 1;
+          child.once('exit', () => (hanging -= 1));
+          child.kill('SIGKILL');
+        }, timeoutMs);
       }),
   };
 }

@@ -17,6 +17,7 @@ import type { SearchAttributeName } from '../core/search-attributes.ts';
 import { releaseCapacitySignal } from '../workflows/messages.ts';
 import type { CleanUp } from './clean-up.ts';
 import type { ContainerLogs } from './container-logs.ts';
+import type { ContainerStop } from './contract.ts';
 import type { Docker } from './docker.ts';
 import { stopContainer } from './stop-container.ts';
 
@@ -28,10 +29,15 @@ interface Dependencies {
   readonly temporal: Client;
   /** Whose containers may be cleared up. */
   readonly place: NodePlace;
+  /** After how long `settle` says what it waits for, in milliseconds. */
+  readonly sayAfterMs?: number;
 }
 
 export interface OrphanKeeper {
-  /** Resolves when a look has found no orphan that runs, or has stopped all that it found. @throws when one resists */
+  /**
+   * Resolves when no orphan runs. One that an activity holds ends by its own order, whose grace may be longer than the
+   * lease: it is waited for, too, so that the lease is not renewed meanwhile. @throws when one resists
+   */
   settle(): Promise<void>;
   /** Looks at once, every 10 s, and whenever an activity of a run ends that is gone. Ends with `signal`. */
   watch(signal: AbortSignal): Promise<void>;
@@ -40,6 +46,9 @@ export interface OrphanKeeper {
 }
 
 const LOOK_INTERVAL_MS = 10_000;
+const SETTLE_INTERVAL_MS = 1_000;
+/** Longer than the usual grace. */
+const SAY_AFTER_MS = 40_000;
 const REQUEST_TIMEOUT_MS = 5_000;
 
 const RESUMPTION = defineSearchAttributeKey(
@@ -47,7 +56,14 @@ const RESUMPTION = defineSearchAttributeKey(
   SearchAttributeType.INT,
 );
 
-export function createOrphanKeeper({ docker, logs, cleanUp, temporal, place }: Dependencies): OrphanKeeper {
+export function createOrphanKeeper({
+  docker,
+  logs,
+  cleanUp,
+  temporal,
+  place,
+  sayAfterMs = SAY_AFTER_MS,
+}: Dependencies): OrphanKeeper {
   /** Containers with the number of activities that hold them: a retry may overlap its predecessor. */
   const held = new Map<string, number>();
   /** A slow end must not keep the next look from the others. */
@@ -58,9 +74,24 @@ export function createOrphanKeeper({ docker, logs, cleanUp, temporal, place }: D
 
   return {
     async settle() {
-      await look();
-      // What is left of them is not waited for: the log server may be away.
-      await Promise.all(stops.values());
+      let running: readonly string[] = [];
+      const late = setTimeout(() => {
+        const names = [...stops.keys(), ...running].join(', ');
+        console.error(
+          `The node is not offered yet, since runs that went on elsewhere still hold it: ${names}`,
+        );
+      }, sayAfterMs);
+      try {
+        // No limit: at the end of the lease the guard kills them.
+        do {
+          if (running.length > 0) await sleep(SETTLE_INTERVAL_MS);
+          // What is left of them when they are stopped is not waited for: the log server may be away.
+          await Promise.all(await look());
+          running = await runningOrphans();
+        } while (running.length > 0);
+      } finally {
+        clearTimeout(late);
+      }
     },
 
     async watch(signal) {
@@ -94,18 +125,38 @@ export function createOrphanKeeper({ docker, logs, cleanUp, temporal, place }: D
     }),
   };
 
-  async function look(): Promise<void> {
-    const found = await docker.list(labelsOfNode(place));
-    for (const labels of found) {
-      const container = describeContainer(labels);
+  /** @returns the stops of all orphans that nobody holds */
+  async function look(): Promise<ReadonlySet<Promise<unknown>>> {
+    const all = new Set(stops.values());
+    for (const container of await containers()) {
       const { name } = container;
       if (held.has(name) || clearing.has(name) || !(await isOrphan(container))) continue;
       clearing.add(name);
-      void clear(container)
+      // The usual grace: nobody can be asked for the run's own.
+      const stop = stopContainer(docker, name, DEFAULT_GRACE_MS);
+      stops.set(name, stop);
+      all.add(stop);
+      void clear(container, stop)
         // The next look finds what is left.
         .catch((error: unknown) => console.error(`Orphaned container ${name} resists: ${String(error)}`))
         .finally(() => clearing.delete(name));
     }
+    return all;
+  }
+
+  /** Names of all, also of those that an activity holds: it has not heard of the end yet, or is about to bring it. */
+  async function runningOrphans(): Promise<string[]> {
+    const running: string[] = [];
+    for (const container of await containers()) {
+      const { name } = container;
+      if ((await isOrphan(container)) && (await docker.inspect(name))?.status === 'running')
+        running.push(name);
+    }
+    return running;
+  }
+
+  async function containers(): Promise<OwnedContainer[]> {
+    return (await docker.list(labelsOfNode(place))).map(({ labels }) => describeContainer(labels));
   }
 
   async function isOrphan({ run, resumption }: OwnedContainer): Promise<boolean> {
@@ -120,11 +171,8 @@ export function createOrphanKeeper({ docker, logs, cleanUp, temporal, place }: D
     }
   }
 
-  async function clear(container: OwnedContainer): Promise<void> {
+  async function clear(container: OwnedContainer, stop: Promise<ContainerStop>): Promise<void> {
     const { name, run, resumption } = container;
-    // The usual grace: nobody can be asked for the run's own.
-    const stop = stopContainer(docker, name, DEFAULT_GRACE_MS);
-    stops.set(name, stop);
     const { endedBy } = await stop.finally(() => stops.delete(name));
     await logs.close(container, 'orphaned');
     await docker.remove(name);

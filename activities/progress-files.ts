@@ -1,9 +1,9 @@
 /**
- * The files by which runs report their progress: one for each container, in a folder of this machine that the container
- * sees. What stands in it is the run's own, and so is what it does to the file: it is opened as if by a stranger.
+ * The files by which runs report their progress: one for each container, which sees the file and nothing around it, and
+ * so leaves nothing on this machine but what is in it. That is the run's own: it is opened as if by a stranger.
  */
 import { constants } from 'node:fs';
-import { chmod, mkdir, open, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, open, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RankRef } from '../core/naming.ts';
@@ -13,11 +13,13 @@ import type { ProgressLines } from '../core/progress.ts';
 import type { ContainerAdditions } from './container-config.ts';
 
 export interface ProgressFiles {
-  /** Makes the folder, and says where the container sees it. */
+  /** Makes the file, and says where the container sees it. */
   additions(ref: RankRef): Promise<ContainerAdditions>;
   /** @param from how much of the file was read before, in bytes */
   reader(ref: RankRef, from: number): ProgressReader;
   remove(ref: RankRef): Promise<void>;
+  /** Removes what containers have left that vanished behind the agent's back. */
+  sweep(isThere: (container: string) => Promise<boolean>): Promise<void>;
 }
 
 export interface ProgressReader {
@@ -30,8 +32,10 @@ export interface ProgressReader {
   read(last: boolean): AsyncIterable<ProgressLines>;
 }
 
-const FOLDER_IN_CONTAINER = '/mnt/mcli-progress';
 const FILE_NAME = 'progress.jsonl';
+const FILE_IN_CONTAINER = `/mnt/mcli-progress/${FILE_NAME}`;
+/** A container is made within moments of its file, but Docker may be away meanwhile. */
+const SWEEP_AFTER_MS = 15 * 60_000;
 /** One report; what is longer is passed over. */
 const MAX_LINE_BYTES = 64 * 1024;
 /** Of one reading: an hour of a run that writes 4 KiB a second, or ten lines. The end of a run waits for the last. */
@@ -40,24 +44,33 @@ const MAX_READ_LINES = 10_000;
 const NEWLINE = 0x0a;
 
 export function createProgressFiles(stateDirectory: string): ProgressFiles {
-  const folderOf = (ref: RankRef): string => join(stateDirectory, 'progress', containerName(ref));
+  const all = join(stateDirectory, 'progress');
+  const folderOf = (ref: RankRef): string => join(all, containerName(ref));
   return {
     async additions(ref) {
       const folder = folderOf(ref);
+      const file = join(folder, FILE_NAME);
       // A container that is made again begins again.
       await rm(folder, { recursive: true, force: true });
       await mkdir(folder, { recursive: true, mode: 0o700 });
+      await writeFile(file, '');
       // Whatever user the image has. The folders above it are closed.
-      await chmod(folder, 0o777);
-      await writeFile(join(folder, FILE_NAME), '');
-      await chmod(join(folder, FILE_NAME), 0o666);
+      await chmod(file, 0o666);
       return {
-        mounts: [{ source: folder, target: FOLDER_IN_CONTAINER, readOnly: false }],
-        environment: { MCLI_PROGRESS_FILE: `${FOLDER_IN_CONTAINER}/${FILE_NAME}` },
+        mounts: [{ source: file, target: FILE_IN_CONTAINER, readOnly: false }],
+        environment: { MCLI_PROGRESS_FILE: FILE_IN_CONTAINER },
       };
     },
     reader: (ref, from) => new FileReader(join(folderOf(ref), FILE_NAME), from),
     remove: (ref) => rm(folderOf(ref), { recursive: true, force: true }),
+    async sweep(isThere) {
+      for (const container of await readdir(all).catch(() => [])) {
+        const folder = join(all, container);
+        const { mtimeMs } = await stat(folder);
+        if (Date.now() - mtimeMs < SWEEP_AFTER_MS || (await isThere(container))) continue;
+        await rm(folder, { recursive: true, force: true });
+      }
+    },
   };
 }
 

@@ -61,6 +61,8 @@ export function createRunSecrets({ store, runtime, masked, docker }: Dependencie
   return {
     async additionsFor(input) {
       const secrets = await open(input);
+      // The wait may have been long: another attempt may have made the container meanwhile, with what is in its folder.
+      cancellationSignal().throwIfAborted();
       const folder = await runtime.make(containerName(input));
       // First, so that nothing of the container can be read before its values are known.
       await masked.remember(containerName(input), secrets.flatMap(secretTexts));

@@ -3,11 +3,11 @@
  * can open and another node cannot. Values never leave the process. Agents do this at the same time without talking
  * to each other: who comes second finds a newer revision, and nothing left to do.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { SecretStoreSilent } from '../client/errors.ts';
 import type { SecretBuckets, SecretEntry } from '../client/secret-buckets.ts';
 import { isRecipient, sameRecipients, seal } from '../core/secret-seal.ts';
 import type { NodeIdentities, ReadIdentities } from './node-identities.ts';
+import { repeatedly } from './repeatedly.ts';
 import { canOpen, openSecret } from './secrets.ts';
 
 interface Dependencies {
@@ -55,7 +55,7 @@ export function createSecretKeeper({
 
   async function watch(signal: AbortSignal): Promise<void> {
     let lastProblem: string | undefined;
-    while (!signal.aborted) {
+    await repeatedly(LOOK_INTERVAL_MS, signal, async () => {
       try {
         await look();
         lastProblem = undefined;
@@ -64,8 +64,7 @@ export function createSecretKeeper({
         if (problem !== lastProblem) say(`Secrets are not passed on to new nodes at the moment: ${problem}`);
         lastProblem = problem;
       }
-      await sleep(LOOK_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
-    }
+    });
   }
 
   async function look(): Promise<void> {

@@ -8,6 +8,7 @@ import { secretFault } from '../core/secret-fault.ts';
 import { unseal } from '../core/secret-seal.ts';
 import { secretSize, sizeFault } from '../core/secret-size.ts';
 import type { NodeIdentities, ReadIdentities } from './node-identities.ts';
+import { unlessAborted } from './unless-aborted.ts';
 
 export interface SecretStore {
   /**
@@ -144,17 +145,4 @@ function tooMuch(user: string, fault: string): UnreadableSecret {
   return new UnreadableSecret(
     `The secrets of ${user} are too much for a run: ${fault}. Delete some of them.`,
   );
-}
-
-/** Stops waiting when the signal aborts. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const { promise, reject } = Promise.withResolvers<never>();
-  const abort = (): void => reject(new DOMException('Aborted', 'AbortError'));
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    return await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
 }

@@ -11,7 +11,7 @@ const REPEAT_MS = 250;
 
 /** Returns only when the container is proven gone. Two stops of one container may overlap. */
 export async function stopContainer(docker: Docker, name: string, graceMs: number): Promise<ContainerStop> {
-  const orderedAt = Date.now();
+  const orderedAt = performance.now();
   const state = await whileDockerIsAway(undefined, () => docker.inspect(name));
   if (state?.status !== 'running') {
     if (state) await endStrayProcesses(state.id);
@@ -19,19 +19,23 @@ export async function stopContainer(docker: Docker, name: string, graceMs: numbe
   }
   const ended = (endedBy: ContainerStop['endedBy']): ContainerStop => ({
     endedBy,
-    afterMs: Date.now() - orderedAt,
+    afterMs: Math.round(performance.now() - orderedAt),
   });
   // Signals wait while a container is paused.
   if (state.paused) await whileDockerIsAway(undefined, () => docker.unpause(name));
 
-  const graceEnd = orderedAt + graceMs;
-  const grownUp = Date.parse(state.startedAt) + STARTING_MS;
-  do {
-    await whileDockerIsAway(undefined, () => docker.kill(name, 'SIGTERM'));
-    // The kernel drops a signal that comes before the container's first process has asked for it; the entry script
-    // hands on only one, however many come.
-    if (await endsUntil(docker, name, Math.min(graceEnd, Date.now() + REPEAT_MS))) return ended('SIGTERM');
-  } while (Date.now() < Math.min(graceEnd, grownUp));
+  const tell = (): Promise<void> => whileDockerIsAway(undefined, () => docker.kill(name, 'SIGTERM'));
+  await tell();
+  // Docker may have taken its time to pass the order on: the grace is the program's.
+  const graceEnd = performance.now() + graceMs;
+  const grownUp = Math.min(graceEnd, performance.now() + untilGrownUp(state.startedAt));
+  // The kernel drops a signal that comes before the container's first process has asked for it; the entry script
+  // hands on only one, however many come.
+  while (performance.now() < grownUp) {
+    if (await endsUntil(docker, name, Math.min(graceEnd, performance.now() + REPEAT_MS)))
+      return ended('SIGTERM');
+    await tell();
+  }
   if (await endsUntil(docker, name, graceEnd)) return ended('SIGTERM');
 
   await whileDockerIsAway(undefined, () => docker.kill(name, 'SIGKILL'));
@@ -40,9 +44,14 @@ export async function stopContainer(docker: Docker, name: string, graceMs: numbe
   return ended('SIGKILL');
 }
 
-/** @param deadline in epoch milliseconds. */
+/** In milliseconds; never more than a start takes, whatever the clock was set to meanwhile. */
+function untilGrownUp(startedAt: string): number {
+  return Math.min(STARTING_MS, Date.parse(startedAt) + STARTING_MS - Date.now());
+}
+
+/** @param deadline as `performance.now` tells it */
 async function endsUntil(docker: Docker, name: string, deadline: number): Promise<boolean> {
-  const limit = AbortSignal.timeout(Math.max(0, deadline - Date.now()));
+  const limit = AbortSignal.timeout(Math.max(0, Math.ceil(deadline - performance.now())));
   try {
     await awaitExit(docker, name, limit);
     return true;

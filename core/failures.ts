@@ -229,6 +229,8 @@ export interface ProgramExit {
   readonly memoryLimitBytes?: number;
   /** Nothing more could be written when the program had failed. */
   readonly diskFull?: boolean;
+  /** Of a container that its node has ended: for how long the control plane had not heard of the node, in milliseconds. */
+  readonly unheardMs?: number;
 }
 
 const SIGNAL_NAMES: Readonly<Record<number, string>> = {
@@ -251,22 +253,11 @@ const SIGNAL_BASE = 128;
 /** What a container's end means for its run; `undefined` when the command returned 0. */
 export function exitFailure(exit: ProgramExit): RunFailure | undefined {
   const { exitCode, end = 'itself' } = exit;
-  if (end === 'told') {
-    return {
-      type: 'ContainerStopped',
-      message:
-        'The container was ended from outside: something other than mcli told it to stop, such as a shutdown of Docker or of the machine.',
-    };
-  }
+  if (end === 'told') return { type: 'ContainerStopped', message: endFromOutside(exit) };
   if (exitCode === 0 && end === 'itself') return undefined;
   // The kernel may have killed the whole container.
   if (exit.oomKilled) return { type: 'OutOfMemory', exitCode, message: outOfMemory(exit) };
-  if (end === 'unseen') {
-    return {
-      type: 'ContainerStopped',
-      message: `The container was ended from outside: it was killed (exit code ${exitCode}), as by \`docker kill\` or when Docker or the machine goes down.`,
-    };
-  }
+  if (end === 'unseen') return { type: 'ContainerStopped', message: endFromOutside(exit) };
   const failure = failureOfCode(exitCode);
   if (exit.diskFull !== true) return failure;
   // Without the exit code: it did not come to its own end.
@@ -274,6 +265,15 @@ export function exitFailure(exit: ProgramExit): RunFailure | undefined {
     type: 'DiskFull',
     message: `${failure.message.replace(/\.$/, '')}, and the disk of the node was full.`,
   };
+}
+
+function endFromOutside({ end, exitCode, unheardMs }: ProgramExit): string {
+  if (unheardMs !== undefined) {
+    return `The container was ended by its node, which had not reached the control plane for ${seconds(unheardMs)}: its lease was nearly over.`;
+  }
+  return end === 'told'
+    ? 'The container was ended from outside: something other than mcli told it to stop, such as a shutdown of Docker or of the machine.'
+    : `The container was ended from outside: it was killed (exit code ${exitCode}), as by \`docker kill\` or when Docker or the machine goes down.`;
 }
 
 function failureOfCode(exitCode: number): RunFailure {

@@ -164,6 +164,10 @@ function readValue(findings: Findings, name: string, field: Field): string | und
       fix: 'put quotes around it if this is a text, for instance JSON',
     });
   }
+  if (name === 'NVIDIA_VISIBLE_DEVICES') {
+    findings.warn(field, `${path} is ignored: a run sees the GPUs that it holds, and no others`);
+    return undefined;
+  }
   const text = pythonText(field.node.value, field.node.text);
   if (text.includes('\0')) {
     return findings.refuse(field, {

@@ -1,10 +1,11 @@
 /** The agent's side of its node's lease: writes it for the guard, and asks it before anything is started. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { NodeConfig } from './node-config.ts';
-import { fencingTimes, leaseAgeMs, leaseWriter, monotonicMs, readLease } from './node-lease.ts';
+import { endGuard } from './guard-identity.ts';
+import { dropLease, fencingTimes, hasLease, leaseAgeMs, leaseWriter, readLease } from './node-lease.ts';
 
 export interface LeaseKeeper {
-  /** @param sentAt when the heartbeat that the control plane has acknowledged was sent, by `monotonicMs` */
+  /** @param sentAt when the heartbeat that the control plane has acknowledged was sent, by `uptimeMs` */
   renew(sentAt: number): void;
   /** Why the lease can't be written; undefined when all is well. */
   error(): string | undefined;
@@ -32,32 +33,16 @@ export function createLeaseKeeper(
   }: Pick<NodeConfig, 'leaseMs' | 'stateDirectory' | 'cluster' | 'node' | 'dockerHost'>,
   controlPlane: string,
 ): LeaseKeeper {
-  // Without a limit nobody gives the runs of this node to another.
-  if (leaseMs === null) {
-    return {
-      renew: () => undefined,
-      error: () => undefined,
-      mayBeLost: () => false,
-      isFresh: () => true,
-      untilFresh: () => Promise.resolve(),
-    };
-  }
-  const { stopAtMs } = fencingTimes(leaseMs);
-  const write = leaseWriter(stateDirectory);
-  const guarded = {
-    leaseMs,
-    place: { controlPlane, cluster, node },
-    ...(dockerHost !== undefined && { dockerHost }),
-  };
   let error: string | undefined;
+  const write = leaseMs === null ? () => letGo(stateDirectory) : writeLease(leaseMs);
   const isFresh = (): boolean => {
     const known = readLease(stateDirectory);
-    return known !== undefined && leaseAgeMs(known) < stopAtMs;
+    return known === undefined ? leaseMs === null : leaseAgeMs(known) < fencingTimes(known.leaseMs).stopAtMs;
   };
   return {
     renew(renewedAt) {
       try {
-        write({ renewedAt, ...guarded });
+        write(renewedAt);
         error = undefined;
       } catch (caught) {
         const message = caught instanceof Error ? caught.message : String(caught);
@@ -68,13 +53,13 @@ export function createLeaseKeeper(
     error: () => error,
     mayBeLost() {
       const known = readLease(stateDirectory);
-      return known === undefined || leaseAgeMs(known) > GIVEN_UP_AFTER_MS;
+      return known === undefined ? leaseMs !== null : leaseAgeMs(known) > GIVEN_UP_AFTER_MS;
     },
     isFresh,
     async untilFresh(signal) {
-      const deadline = monotonicMs() + FRESH_WITHIN_MS;
+      const deadline = performance.now() + FRESH_WITHIN_MS;
       while (!isFresh()) {
-        if (monotonicMs() > deadline) {
+        if (performance.now() > deadline) {
           throw new Error(
             `the lease of ${node} is not renewed: ${error ?? 'the control plane does not answer'}.`,
           );
@@ -83,4 +68,21 @@ export function createLeaseKeeper(
       }
     },
   };
+
+  function writeLease(leaseMs: number): (renewedAt: number) => void {
+    const write = leaseWriter(stateDirectory);
+    const place = { controlPlane, cluster, node };
+    return (renewedAt) =>
+      write({ renewedAt, leaseMs, place, ...(dockerHost !== undefined && { dockerHost }) });
+  }
+}
+
+/**
+ * For a node whose runs nobody gives to another, as the control plane knows now. Until it did, it may have been about to:
+ * what is left of another setting then holds.
+ */
+function letGo(stateDirectory: string): void {
+  if (!hasLease(stateDirectory)) return;
+  dropLease(stateDirectory);
+  endGuard(stateDirectory);
 }

@@ -12,6 +12,9 @@ const flag = z
 /** The loss of a node is noticed within 10 s, and its containers need some time to end. */
 const MIN_LEASE_SECONDS = 15;
 
+/** To Docker, 0 is no limit; and no program of use runs in less. */
+const MIN_MEMORY_MB = 256;
+
 const Environment = z
   .object({
     MCLI_CLUSTER: z.string().min(1),
@@ -40,7 +43,9 @@ const Environment = z
     /** PEM file of certificates that programs in containers shall trust. */
     MCLI_NODE_CA_BUNDLE: z.string().min(1).optional(),
     /** What all containers may use together; by default what the machine has, less a reserve. */
-    MCLI_NODE_CONTAINER_MEMORY_MB: whole.optional(),
+    MCLI_NODE_CONTAINER_MEMORY_MB: whole
+      .refine((megabytes) => megabytes >= MIN_MEMORY_MB, `must be at least ${MIN_MEMORY_MB}`)
+      .optional(),
     /** How long runs go on here without a word from the control plane; then they go on elsewhere. */
     MCLI_NODE_LEASE_SECONDS: whole
       .default(300)

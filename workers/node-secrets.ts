@@ -1,5 +1,4 @@
 /** Builds what a node agent needs for secrets: its keys, the store, and a folder in memory for each container. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { jetstream } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import type { Docker } from '../activities/docker.ts';
@@ -23,13 +22,12 @@ interface Dependencies {
 }
 
 export interface NodeSecrets extends RunSecrets {
-  /** Keeps secrets sealed to the keys that nodes have, and removes what is left over; ends with `signal`. */
+  /** Keeps secrets sealed to the keys that nodes have; ends with `signal`. */
   watch(signal: AbortSignal): Promise<void>;
 }
 
 /** A question that got lost in a restart of NATS keeps a run waiting for this long. */
 const REQUEST_TIMEOUT_MS = 2_000;
-const SWEEP_INTERVAL_MS = 15 * 60_000;
 
 /** @throws Error when the folder in memory cannot be made, or another user could look into it. */
 export async function openNodeSecrets({
@@ -62,13 +60,6 @@ export async function openNodeSecrets({
   });
   return {
     ...runSecrets,
-    async watch(signal) {
-      void keeper.watch(signal);
-      while (!signal.aborted) {
-        // Docker is away: the next time is soon enough.
-        await runSecrets.sweep().catch(() => undefined);
-        await sleep(SWEEP_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
-      }
-    },
+    watch: (signal) => keeper.watch(signal),
   };
 }

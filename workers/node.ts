@@ -22,6 +22,7 @@ import { joinAdditions } from '../activities/container-config.ts';
 import type { NodeSettings } from '../activities/container-config.ts';
 import { createContainerLogs } from '../activities/container-logs.ts';
 import { createContainerActivities } from '../activities/container.ts';
+import type { RankExecution } from '../activities/contract.ts';
 import { createContainerTracker } from '../activities/container-tracker.ts';
 import { createDiskKeeper, createDiskMeter } from '../activities/disk.ts';
 import { createDocker } from '../activities/docker.ts';
@@ -42,6 +43,7 @@ import { createOrphanKeeper } from '../activities/orphans.ts';
 import type { OrphanKeeper } from '../activities/orphans.ts';
 import { createProgressFiles } from '../activities/progress-files.ts';
 import { createRankWatch } from '../activities/rank-watch.ts';
+import { repeatedly } from '../activities/repeatedly.ts';
 import { readRun } from '../activities/run-report.ts';
 import { createTrackerVariables } from '../activities/tracker-variables.ts';
 import { createTrackerActivities } from '../activities/trackers.ts';
@@ -58,13 +60,16 @@ import {
 import type { RankRef } from '../core/naming.ts';
 import { announceReady, watchParent } from '../stack/parent-watch.ts';
 import { clusterNodesQuery, registerNodeSignal } from '../workflows/messages.ts';
+import { createGuardNotes } from './guard-notes.ts';
 import { keepGuard } from './keep-guard.ts';
+import { refuseRunsOfAnother } from './former-node.ts';
 import { readNodeConfig } from './node-config.ts';
 import type { NodeConfig } from './node-config.ts';
 import { detectGpus } from './node-gpus.ts';
 import { createLeaseKeeper } from './lease-keeper.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
-import { monotonicMs } from './node-lease.ts';
+import { leaveWhenTold } from './leave-when-told.ts';
+import { uptimeMs } from './node-lease.ts';
 import { connectToNats } from './nats-connection.ts';
 import { openNodeSecrets } from './node-secrets.ts';
 import { patiently } from './patiently.ts';
@@ -75,6 +80,7 @@ const PULL_IDLE_MS = 120_000;
 const REGISTER_AGAIN_MS = 5_000;
 const REGISTER_AGAIN_AT_MOST_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 5_000;
+const SWEEP_INTERVAL_MS = 15 * 60_000;
 /** This process, and none after it. */
 const AGENT = randomUUID();
 /** Where the SDK looks when nothing names an address. */
@@ -94,22 +100,32 @@ async function serveNode(config: NodeConfig): Promise<void> {
     logger: new DefaultLogger('ERROR'),
     telemetryOptions: { logging: { filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }) } },
   });
+  const stay = leaveWhenTold();
   watchParent();
-  const docker = createDocker(config.dockerHost);
   const { connectionOptions, namespace = NAMESPACE } = loadClientConnectConfig();
   const controlPlane = controlPlaneId(connectionOptions.address ?? DEFAULT_TEMPORAL_ADDRESS, namespace);
+  const lease = createLeaseKeeper(config, controlPlane);
+  const closing = new AbortController();
+  // Before anything is waited for: a predecessor may have died together with its guard while the node is cut off.
+  if (config.leaseMs !== null) void keepGuard(config.stateDirectory, closing.signal);
+  const docker = createDocker(config.dockerHost);
   const nvidiaSmi = createNvidiaSmi();
-  const settings = await patiently('Docker', () => nodeSettings(config, controlPlane, docker, nvidiaSmi));
+  const { cluster, node, stateDirectory } = config;
+  const place = { controlPlane, cluster, node };
+  const settings = await nodeSettings(config, controlPlane, docker, nvidiaSmi);
+  await patiently('the node that this machine was before', () =>
+    refuseRunsOfAnother({ stateDirectory, docker, place }),
+  );
   // It speaks to the trackers of runs, which may have certificates like everything else there.
   if (settings.caBundle !== undefined) {
     tls.setDefaultCACertificates([...tls.getCACertificates('default'), settings.caBundle]);
   }
   const gpus = createGpuMonitor(nvidiaSmi);
-  const { dockerHost, stateDirectory, diskHighPercent: highPercent } = config;
+  const { dockerHost, diskHighPercent: highPercent } = config;
   const disk = createDiskMeter({ docker, dockerHost, highPercent });
   const images = createImageLedger({ docker, stateDirectory });
   const progress = createProgressFiles(stateDirectory);
-  const lease = createLeaseKeeper(config, controlPlane);
+  const guardNotes = createGuardNotes(stateDirectory);
   const nodeHealth = createNodeHealth({
     docker,
     disk,
@@ -117,15 +133,12 @@ async function serveNode(config: NodeConfig): Promise<void> {
     ...(settings.attachGpus &&
       settings.inventory.gpus > 0 && { gpus: { monitor: gpus, offered: settings.inventory.gpus } }),
   });
-  const closing = new AbortController();
-  // Before anything is waited for: a predecessor may have died together with its guard while the node is cut off.
-  if (config.leaseMs !== null) void keepGuard(config.stateDirectory, closing.signal);
   const connecting = Promise.withResolvers<Client>();
   const service = createNodeService({
     temporal: () => connecting.promise,
     health: () => nodeHealth.health(),
     onAcknowledged: (sentAt) => lease.renew(sentAt),
-    now: monotonicMs,
+    now: uptimeMs,
   });
   const nats = connectToNats(config);
   void untilClosed(nats).then(() => process.exit(1));
@@ -149,14 +162,21 @@ async function serveNode(config: NodeConfig): Promise<void> {
     secretsOf,
     maxBytes: config.logLimitBytes,
   });
-  const { cluster, node } = config;
-  const place = { controlPlane, cluster, node };
   const untilGpusAreFree = createGpuGate({ docker, place });
   const cleanUp = cleanUpAll([
     (ref) => images.released(ref),
     (ref) => progress.remove(ref),
+    (ref) => guardNotes.remove(ref),
     (ref) => secrets.released(ref),
   ]);
+  const mayStart = async (input: RankExecution, signal: AbortSignal): Promise<void> => {
+    await untilGpusAreFree(input, signal);
+    // A node that was cut off has its lease back before its activities have heard that others do their work.
+    do {
+      await lease.untilFresh(signal);
+      await untilConfirmed(await connecting.promise, signal);
+    } while (!lease.isFresh());
+  };
   const runDetails = async (run: string) => await readRun(await connecting.promise, run);
   const activities = {
     ...service.activities,
@@ -174,17 +194,11 @@ async function serveNode(config: NodeConfig): Promise<void> {
       watch,
       additionsFor: async (input) =>
         joinAdditions(await secrets.additionsFor(input), await progress.additions(input)),
-      async mayStart(input, signal) {
-        await untilGpusAreFree(input, signal);
-        // A node that was cut off has its lease back before its activities have heard that others do their work.
-        do {
-          await lease.untilFresh(signal);
-          await untilConfirmed(await connecting.promise, signal);
-        } while (!lease.isFresh());
-      },
+      mayStart,
+      unheardMs: (ref) => guardNotes.unheardMs(ref),
       cleanUp,
     }),
-    ...createContainerTracker({ docker, runDetails, secretsOf }),
+    ...createContainerTracker({ docker, runDetails, secretsOf, mayStart }),
     ...createTrackerActivities({
       runDetails,
       variablesOf,
@@ -226,21 +240,30 @@ async function serveNode(config: NodeConfig): Promise<void> {
   void orphans.watch(closing.signal);
   void nodeHealth.watch(closing.signal);
   void secrets.watch(closing.signal);
+  const isThere = async (container: string) => (await docker.inspect(container)) !== undefined;
+  void repeatedly(SWEEP_INTERVAL_MS, closing.signal, () =>
+    // Docker is away: the next time is soon enough.
+    Promise.allSettled([secrets.sweep(), progress.sweep(isThere), guardNotes.sweep(isThere)]),
+  );
   void createDiskKeeper({ ledger: images, measure: disk }).watch(closing.signal);
-  await worker.run();
+  const running = worker.run();
+  stay();
+  await running;
   closing.abort();
   // NATS and unfinished log passes would keep the process; all they know is in Docker and in the stream.
   process.exit();
 }
 
+/** What cannot be told yet is waited for. */
 async function nodeSettings(
   config: NodeConfig,
   controlPlane: string,
   docker: Docker,
   nvidiaSmi: NvidiaSmi,
 ): Promise<NodeSettings> {
-  const gpus = config.declaredGpus ?? (await detectGpus(nvidiaSmi));
-  const { memoryBytes } = await docker.machine();
+  const { caBundlePath } = config;
+  const gpus = config.declaredGpus ?? (await patiently('nvidia-smi', () => detectGpus(nvidiaSmi)));
+  const { memoryBytes } = await patiently('Docker', () => docker.machine());
   const reserved = Math.max(memoryBytes * RESERVED_MEMORY_SHARE, RESERVED_MEMORY_BYTES);
   return {
     controlPlane,
@@ -258,7 +281,9 @@ async function nodeSettings(
     memoryBytes: config.containerMemoryBytes ?? Math.floor(memoryBytes - reserved),
     maxPids: await maxPidsOfContainer(),
     logLimitBytes: config.logLimitBytes,
-    ...(config.caBundlePath !== undefined && { caBundle: await readFile(config.caBundlePath, 'utf8') }),
+    ...(caBundlePath !== undefined && {
+      caBundle: await patiently('certificates', () => readFile(caBundlePath, 'utf8')),
+    }),
   };
 }
 

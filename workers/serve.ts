@@ -5,6 +5,7 @@ import { NativeConnection, Runtime, Worker, makeTelemetryFilterString } from '@t
 import type { WorkerOptions } from '@temporalio/worker';
 import { NAMESPACE } from '../core/naming.ts';
 import { announceReady, watchParent } from '../stack/parent-watch.ts';
+import { leaveWhenTold } from './leave-when-told.ts';
 import { patiently } from './patiently.ts';
 
 export interface ServedWorker {
@@ -24,6 +25,7 @@ export async function serve(options: ServedWorker): Promise<void> {
       logging: { filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }) },
     },
   });
+  const stay = leaveWhenTold();
   watchParent();
   const { connectionOptions, namespace = NAMESPACE } = loadClientConnectConfig();
   const connection = await patiently('Temporal', () => NativeConnection.connect(connectionOptions));
@@ -44,6 +46,7 @@ export async function serve(options: ServedWorker): Promise<void> {
     shutdownForceTime: '10s',
   });
   const running = worker.run();
+  stay();
   announceReady();
   await running;
   await connection.close();

@@ -87,3 +87,19 @@ describe('run_config.yaml', () => {
     });
   });
 });
+
+describe('the GPUs that a container sees', () => {
+  const visible = (gpuIds: readonly number[], attachGpus: boolean) => {
+    const envVariables = { NVIDIA_VISIBLE_DEVICES: 'all' };
+    const settings = { ...SETTINGS, attachGpus, containerEnv: envVariables };
+    const { Env = [] } = containerConfig({ ...aRank('true', { envVariables }), gpuIds }, settings, true);
+    return Env.filter((variable) => variable.startsWith('NVIDIA_VISIBLE_DEVICES='));
+  };
+
+  it('are those that are attached, or none, whatever the run and the node would like', () => {
+    expect(visible([], true)).toEqual(['NVIDIA_VISIBLE_DEVICES=void']);
+    expect(visible([0], false)).toEqual(['NVIDIA_VISIBLE_DEVICES=void']);
+    // Docker sets it with what it attaches.
+    expect(visible([0], true)).toEqual([]);
+  });
+});

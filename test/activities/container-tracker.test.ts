@@ -11,7 +11,7 @@ import { containerName } from '../../core/naming.ts';
 import type { RunSpec } from '../../core/run-spec.ts';
 import { cometKey } from '../../core/tracking.ts';
 import type { RunEnd, TrackerEntry } from '../../core/tracking.ts';
-import { anAgent, anAttempt, aRank, containerOf, docker } from '../support/docker.ts';
+import { anAgent, anAttempt, aRank, containerOf, docker, shutDown } from '../support/docker.ts';
 import { endedRun } from '../support/ended-run.ts';
 import { startNats } from '../support/nats.ts';
 import type { TestNats } from '../support/nats.ts';
@@ -46,7 +46,7 @@ const END: RunEnd = { status: 'FAILED', reason: 'NonZeroExit', message: 'It fail
 /** Of the runs here, as the node knows them. */
 const SECRETS = ['local-key-0123456789'];
 
-function agent({ limitMs, secrets = SECRETS }: Told = {}) {
+function agent({ limitMs, secrets = SECRETS, mayStart = async () => undefined }: Told = {}) {
   const additionsFor = async () => ({
     mounts: [
       { source: packages, target: '/packages', readOnly: true },
@@ -62,6 +62,7 @@ function agent({ limitMs, secrets = SECRETS }: Told = {}) {
       docker,
       runDetails,
       secretsOf: () => Promise.resolve(secrets ?? undefined),
+      mayStart,
       ...(limitMs !== undefined && { limitMs }),
     }),
   };
@@ -71,6 +72,7 @@ interface Told {
   readonly limitMs?: number;
   /** Null when nobody can tell them any more. */
   readonly secrets?: readonly string[] | null;
+  readonly mayStart?: Parameters<typeof createContainerTracker>[0]['mayStart'];
 }
 
 function tracked(command: string, spec: Partial<RunSpec>): RankExecution {
@@ -175,6 +177,27 @@ it('says what is missing in the image, and gives up on a library that does not e
     { tracker: 'wandb', problem: 'Its library was not done within 1.5 s.' },
   ]);
   expect((await containerOf(endless))?.status).toBe('exited');
+});
+
+it('starts nothing while the node may start nothing, nor when it is wanted no more', async () => {
+  const rank = tracked('true', { integrations: [{ type: 'wandb', environment: {} }] });
+  await anAttempt().run(agent().execute, rank);
+  const before = await containerOf(rank);
+  const attempt = anAttempt();
+  const mayStart = Promise.withResolvers<void>();
+  const isAsked = Promise.withResolvers<void>();
+  const { 'report-in-container': report } = agent({
+    mayStart() {
+      isAsked.resolve();
+      return mayStart.promise;
+    },
+  });
+  const outcome = attempt.run(report, { ...rank, end: END }).catch((error: unknown) => error);
+  await isAsked.promise;
+  shutDown(attempt);
+  mayStart.resolve();
+  expect(await outcome).toMatchObject({ type: 'AgentDetached' });
+  expect((await containerOf(rank))?.startedAt).toBe(before?.startedAt);
 });
 
 /** A program that puts a library of this name before the real one. */

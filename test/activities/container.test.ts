@@ -5,11 +5,14 @@ import { promisify } from 'node:util';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NatsConnection } from '@nats-io/transport-node';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import Dockerode from 'dockerode';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { NO_ADDITIONS } from '../../activities/container-config.ts';
 import type { ContainerExit, ContainerStop, RankExecution } from '../../activities/contract.ts';
 import { describeStop, exitFailure, failureClass } from '../../core/failures.ts';
 import type { RunFailure } from '../../core/failures.ts';
-import type { ContainerState } from '../../activities/docker.ts';
+import type { Docker } from '../../activities/docker.ts';
+import { DockerSilent } from '../../activities/docker-requests.ts';
 import { containerName, PARAMETERS_PATH } from '../../core/naming.ts';
 import type { RunSpec } from '../../core/run-spec.ts';
 import {
@@ -59,6 +62,10 @@ const agent = (settings = {}, more: Parameters<typeof anAgent>[2] = {}) =>
 function execute(rank: RankExecution, settings = {}): Promise<ContainerExit> {
   return anAttempt().run(agent(settings).execute, rank);
 }
+
+/** Docker fails over a container that is being made anew, as where it may not raise limits. */
+const untilUp = (rank: RankExecution) =>
+  eventually(() => docker.fileExists(containerName(rank), '/up').catch(() => false), Boolean);
 
 const isRetried = (failure: RunFailure | undefined) =>
   failure !== undefined && failureClass(failure.type).blame === 'system';
@@ -156,9 +163,9 @@ describe('the command', () => {
     );
     try {
       await anAttempt().run(activities.execute, rank);
-      const { env } = (await containerOf(rank)) as ContainerState;
-      expect(env).toContain('ADDED=yes');
-      expect(env.join()).not.toContain('cret');
+      const { Config: config } = await new Dockerode().getContainer(containerName(rank)).inspect();
+      expect(config.Env).toContain('ADDED=yes');
+      expect(config.Env.join()).not.toContain('cret');
       await anAttempt().run(activities['remove-container'], rank);
       expect((await shippedLog(connection, rank)).text).toBe('se cret yes user\nread-only\n');
       expect({ asked: [...asked], released }).toEqual({ asked: [rank.run], released: [rank.run] });
@@ -215,7 +222,7 @@ describe('an end', () => {
       () => containerOf(rank),
       (state) => state?.status === 'running',
     );
-    if (command === SAVES) await eventually(() => docker.fileExists(containerName(rank), '/up'), Boolean);
+    if (command === SAVES) await untilUp(rank);
     // Nobody looks when it happens: who comes later is told, too.
     shutDown(attempt);
     await detached;
@@ -224,6 +231,20 @@ describe('an end', () => {
     expect(failure).toMatchObject({ type: 'ContainerStopped', message: expect.stringMatching(words) });
     expect(failure).not.toHaveProperty('exitCode');
     expect(isRetried(failure)).toBe(true);
+  });
+
+  it('by the guard of the node is told as such', async () => {
+    const rank = tracked('touch /up; sleep 60');
+    const activities = agent({}, { unheardMs: () => Promise.resolve(270_000) });
+    const outcome: Promise<ContainerExit> = anAttempt().run(activities.execute, rank);
+    await untilUp(rank);
+    await docker.kill(containerName(rank), 'SIGKILL');
+    expect(exitFailure(await outcome)).toMatchObject({
+      type: 'ContainerStopped',
+      message: expect.stringContaining(
+        'ended by its node, which had not reached the control plane for 270 s',
+      ),
+    });
   });
 
   it('by removal while no agent lived is told, and nothing is started again', async () => {
@@ -249,6 +270,51 @@ describe('an end', () => {
     expect(await outcome).toMatchObject({
       type: 'ContainerStopped',
       message: 'The container was ended from outside: it was removed, as by `docker rm`.',
+    });
+  });
+});
+
+describe('a Docker that does not answer', () => {
+  const silence = () => Promise.reject(new DockerSilent('The daemon did not answer within 60 s.'));
+
+  /** A run on a daemon that keeps no containers while it is away, but is not away. */
+  async function stalled(command: string, inspect: Docker['inspect']) {
+    const rank = tracked(command);
+    let isSilent = false;
+    const stalling: Docker = {
+      ...docker,
+      keepsContainers: () => Promise.resolve(false),
+      waitForExit: (name, signal) => (isSilent ? silence() : docker.waitForExit(name, signal)),
+      inspect: (name) => (isSilent ? inspect(name) : docker.inspect(name)),
+    };
+    const outcome = anAttempt().run(agent({}, { docker: stalling }).execute, rank);
+    await untilUp(rank);
+    isSilent = true;
+    return outcome;
+  }
+
+  it('is none of its runs, however long an answer takes', async () => {
+    let stalls = 1;
+    const outcome = stalled('touch /up; sleep 3; exit 5', async (name) => {
+      if (stalls-- <= 0) return docker.inspect(name);
+      await sleep(6_000);
+      return silence();
+    });
+    expect(await outcome).toMatchObject({ exitCode: 5, end: 'itself' });
+  });
+
+  it('is named in the end, and nothing is said of its containers', async () => {
+    const now = performance.now.bind(performance);
+    let lateMs = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => now() + lateMs);
+    onTestFinished(() => void vi.restoreAllMocks());
+    const outcome = stalled('touch /up; sleep 60', () => {
+      lateMs += 10 * 60_000;
+      return silence();
+    });
+    await expect(outcome).rejects.toMatchObject({
+      type: 'DockerError',
+      message: 'Docker on test-node has not answered for 15 min: nobody knows how the container is.',
     });
   });
 });
@@ -361,7 +427,7 @@ while True: time.sleep(0.1)`;
     );
     const activities = agent();
     const outcome = anAttempt().run(activities.execute, rank);
-    await eventually(() => docker.fileExists(containerName(rank), '/up'), Boolean);
+    await untilUp(rank);
     const order = (): Promise<ContainerStop> => anAttempt().run(activities['stop-container'], rank);
     const stops = await Promise.all([order(), order()]);
     for (const { endedBy, afterMs = 0 } of stops) {
@@ -389,6 +455,26 @@ while True: time.sleep(0.1)`;
     await outcome;
   });
 
+  it('gives the program its grace from when it was told, however long Docker takes to tell it', async () => {
+    const rank = tracked(
+      "trap 'sleep 0.5; exit 0' TERM; touch /up; while :; do sleep 0.05; done",
+      {},
+      { graceMs: 2_000 },
+    );
+    const slow: Partial<Docker> = {
+      async kill(name, signal) {
+        if (signal === 'SIGTERM') await sleep(3_000);
+        await docker.kill(name, signal);
+      },
+    };
+    const activities = agent({}, { docker: { ...docker, ...slow } });
+    const outcome = anAttempt().run(activities.execute, rank);
+    await untilUp(rank);
+    const stopped: ContainerStop = await anAttempt().run(activities['stop-container'], rank);
+    expect(stopped.endedBy).toBe('SIGTERM');
+    expect(await outcome).toMatchObject({ exitCode: 0, end: 'told' });
+  });
+
   it('kills what ignores it when the grace time is over', async () => {
     const rank = tracked("trap '' TERM\necho up\nsleep 60", {}, { graceMs: 700 });
     const attempt = anAttempt();
@@ -400,6 +486,20 @@ while True: time.sleep(0.1)`;
     stop(attempt);
     expect(await outcome).toMatchObject({ details: [{ endedBy: 'SIGKILL' }] });
     expect((await containerOf(rank))?.exitCode).toBe(137);
+  });
+
+  it('by removal may come twice at a time', async () => {
+    const rank = tracked('sleep 60');
+    const attempt = anAttempt();
+    const outcome = attempt.run(agent().execute, rank).catch((error: unknown) => error);
+    await eventually(
+      () => containerOf(rank),
+      (state) => state?.status === 'running',
+    );
+    shutDown(attempt);
+    await outcome;
+    await Promise.all([1, 2, 3].map(() => docker.remove(containerName(rank))));
+    expect(await containerOf(rank)).toBeUndefined();
   });
 
   it('by removal stops a container that no activity holds', async () => {
@@ -445,6 +545,81 @@ describe('an agent that is taken away', () => {
     expect((await execute(rank)).exitCode).toBe(4);
     expect((await containerOf(rank))?.startedAt).toBe(before?.startedAt);
     expect((await finish(rank)).log).toMatchObject({ text: 'once\n', ends: ['exit 4'] });
+  });
+});
+
+describe('two attempts at a time', () => {
+  it('of one agent make and start the container once', async () => {
+    const rank = tracked('echo once');
+    const isPrepared = Promise.withResolvers<void>();
+    let preparing = 0;
+    let most = 0;
+    const activities = agent(
+      {},
+      {
+        async additionsFor() {
+          preparing += 1;
+          most = Math.max(most, preparing);
+          await isPrepared.promise;
+          preparing -= 1;
+          return NO_ADDITIONS;
+        },
+      },
+    );
+    const attempts = [1, 2].map(() => anAttempt().run(activities.execute, rank));
+    await sleep(500);
+    isPrepared.resolve();
+    for (const attempt of attempts) expect(await attempt).toMatchObject({ exitCode: 0 });
+    expect(most).toBe(1);
+    expect((await finish(rank)).log.text).toBe('once\n');
+  });
+
+  it('of two agents start the command once', async () => {
+    const rank = tracked('echo once');
+    const mayStart = Promise.withResolvers<void>();
+    const isAsked = Promise.withResolvers<void>();
+    const slow = agent(
+      {},
+      {
+        mayStart() {
+          isAsked.resolve();
+          return mayStart.promise;
+        },
+      },
+    );
+    const outcome = anAttempt().run(slow.execute, rank);
+    await isAsked.promise;
+    expect((await execute(rank)).exitCode).toBe(0);
+    mayStart.resolve();
+    expect(await outcome).toMatchObject({ exitCode: 0 });
+    expect((await finish(rank)).log.text).toBe('once\n');
+  });
+});
+
+describe('a start', () => {
+  it('waits for Docker that is still making the container, for an agent that is gone', async () => {
+    const rank = tracked('true');
+    let hidden = 3;
+    const slow: Partial<Docker> = {
+      create: (config) => (hidden-- > 0 ? Promise.resolve(false) : docker.create(config)),
+    };
+    const outcome = anAttempt().run(agent({}, { docker: { ...docker, ...slow } }).execute, rank);
+    expect(await outcome).toMatchObject({ exitCode: 0 });
+  });
+
+  it('for which the agent has no space is not the fault of the run', async () => {
+    const additionsFor = async () => {
+      await writeFile('/dev/full', 'x');
+      return NO_ADDITIONS;
+    };
+    await expect(anAttempt().run(agent({}, { additionsFor }).execute, tracked('true'))).rejects.toMatchObject(
+      {
+        type: 'NodeDiskFull',
+        message: expect.stringMatching(
+          /^The container could not start, because the disk of the node is full: ENOSPC/,
+        ),
+      },
+    );
   });
 });
 

@@ -113,6 +113,19 @@ it('leaves an image that a run needs, from before its pull to the end of its con
   expect(await present()).toEqual(['b']);
 });
 
+it('removes also what a pull has brought whose run was stopped before anybody saw its end', async () => {
+  const stopped = aRank('');
+  await aLedger().expect(stopped, image('a'));
+  await download('a');
+  await aLedger().released(stopped);
+  // Here before the pull, which has brought nothing.
+  await download('b');
+  await aLedger().expect(stopped, image('b'));
+  await aLedger().released(stopped);
+  await look(99);
+  expect(await present()).toEqual(['b']);
+});
+
 it('leaves an image that somebody has given a name of their own', async () => {
   await use('a', 'b');
   await promisify(execFile)('docker', ['tag', image('a'), FOREIGN_NAME]);

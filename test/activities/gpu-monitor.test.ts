@@ -40,6 +40,19 @@ describe('nvidia-smi', () => {
     );
   });
 
+  it('that cannot be started, or whose output nobody closes, keeps no further one from being asked', async () => {
+    await expect(createNvidiaSmi('/dev/null/nvidia-smi', 100).query('query-gpu', [])).rejects.toThrow(
+      'ENOTDIR',
+    );
+    const program = await aProgram(
+      'leaves',
+      `[ -e ${folder}/left ] && echo 0, x && exit; sleep 5 & touch ${folder}/left`,
+    );
+    const nvidiaSmi = createNvidiaSmi(program, 300);
+    await expect(nvidiaSmi.query('query-gpu', [])).rejects.toThrow('did not answer within 0.3 s');
+    expect(await nvidiaSmi.query('query-gpu', [])).toEqual([['0', 'x']]);
+  });
+
   it('that hangs is given up, and asked again when it is gone', async () => {
     const program = await aProgram('hangs', `[ -e ${folder}/well ] && echo 0, x || exec sleep 60`);
     const nvidiaSmi = createNvidiaSmi(program, 300);

@@ -6,6 +6,8 @@ import { promisify } from 'node:util';
 import type { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PulledImage, PullProgress } from '../../activities/contract.ts';
+import type { Docker } from '../../activities/docker.ts';
+import { DockerError } from '../../activities/docker-requests.ts';
 import { classifyPullError, createImageActivities } from '../../activities/image.ts';
 import { FAILURES } from '../../core/failures.ts';
 import { anAttempt, aRank, docker, eventually, stop } from '../support/docker.ts';
@@ -25,6 +27,8 @@ beforeAll(async () => {
   await pushImage(`${registry.address}/team/small:latest`, 1000);
   await pushImage(`${registry.address}/team/large:1`, 8 * MEBIBYTE);
   await pushImage(`${registry.address}/team/large:2`, 8 * MEBIBYTE);
+  for (const tag of [3, 4, 5]) await pushImage(`${registry.address}/team/large:${tag}`, 8 * MEBIBYTE);
+  await pushImage(`${registry.address}/team/small:2`, MEBIBYTE);
   await pushImage(`${registry.address}/team/foreign:1`, 1000, 's390x');
 }, 60_000);
 afterAll(async () => {
@@ -44,14 +48,20 @@ interface PullOptions {
   readonly allowLocalImages?: boolean;
   readonly pullIdleMs?: number;
   readonly login?: { readonly username: string; readonly password: string };
+  readonly faults?: Partial<Docker>;
 }
 
 function pull(image: string, options: PullOptions = {}) {
-  const { attempt = anAttempt(), allowLocalImages = false, pullIdleMs = 30_000, login } = options;
+  const { attempt = anAttempt(), allowLocalImages = false, pullIdleMs = 30_000, login, faults } = options;
   pulled.add(image);
   const authFor = async () =>
     login && { ...login, secret: 'my-registry', server: image.split('/')[0] as string };
-  const activities = createImageActivities({ docker, authFor, allowLocalImages, pullIdleMs });
+  const activities = createImageActivities({
+    docker: { ...docker, ...faults },
+    authFor,
+    allowLocalImages,
+    pullIdleMs,
+  });
   return attempt.run<[never], PulledImage, never>(
     activities['pull-image'] as never,
     { ...aRank(''), image } as never,
@@ -90,6 +100,32 @@ describe('a pull', () => {
     expect(middle?.downloadedBytes).toBeLessThan(8 * MEBIBYTE);
     expect(middle).toMatchObject({ layersDone: 0, layersTotal: 1 });
     expect(downloadedBytes).toBe(middle?.totalBytes);
+  });
+
+  it('survives that Docker hangs up when it is done', async () => {
+    let hangsUp = true;
+    const faults: Partial<Docker> = {
+      async image(name) {
+        if (!hangsUp) return docker.image(name);
+        hangsUp = false;
+        throw new DockerError('socket hang up');
+      },
+    };
+    expect(await pull(`${registry.address}/team/small:1`, { faults })).toHaveProperty('imageId');
+  });
+
+  it('waits behind others for as long as they take', async () => {
+    // Docker fetches three layers at a time.
+    const proxy = await proxied(2 * MEBIBYTE);
+    const others = ['large:3', 'large:4', 'large:5'].map((name) => pull(`${proxy.address}/team/${name}`));
+    await eventually(
+      () => Promise.resolve(proxy.sentBytes()),
+      (bytes) => bytes > 2 * MEBIBYTE,
+    );
+    const image = `${registry.address}/team/small:2`;
+    const { downloadedBytes } = await pull(image, { pullIdleMs: 1_000 });
+    expect(downloadedBytes).toBeGreaterThan(MEBIBYTE);
+    await Promise.all(others);
   });
 
   it('that is stopped stops the download itself', async () => {

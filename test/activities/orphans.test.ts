@@ -4,7 +4,7 @@ import { Client, Connection } from '@temporalio/client';
 import { defineSearchAttributeKey } from '@temporalio/common';
 import type { MockActivityEnvironment, TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createClusterActivities } from '../../activities/clusters.ts';
 import { commandFiles, containerConfig } from '../../activities/container-config.ts';
 import type { RankExecution } from '../../activities/contract.ts';
@@ -126,6 +126,43 @@ describe('an agent', () => {
       Promise.reject(new DockerError('tried to kill container, but did not receive an exit event', 500));
     await expect(anAgentOf(rank, temporal.client, { kill: refuse }).settle()).rejects.toThrow('exit event');
     await anAgentOf(rank).settle();
+    expect((await containerOf(rank))?.status).not.toBe('running');
+  });
+
+  it('counts as cleared up only when nothing runs that an activity still holds, and says what it waits for', async () => {
+    const rank = await aRunningRank();
+    await terminate(rank);
+    const agent = anAgentOf(rank);
+    const removed = Promise.withResolvers<void>();
+    const removal = agent.hold(rank, anAttempt(), removed.promise);
+    const said = vi.spyOn(console, 'error').mockReturnValue();
+    onTestFinished(() => said.mockRestore());
+    let isSettled = false;
+    const settling = agent.settle().then(() => (isSettled = true));
+    const waits = expect.stringMatching(new RegExp(`still hold it: ${containerName(rank)}$`));
+    await expect.poll(() => said, { timeout: 20_000 }).toHaveBeenCalledWith(waits);
+    expect(isSettled).toBe(false);
+    await docker.kill(containerName(rank), 'SIGKILL');
+    await settling;
+    removed.resolve();
+    await removal;
+  });
+
+  it('does not count as cleared up while a container runs that an activity has just let go of', async () => {
+    const rank = await aRunningRank();
+    await terminate(rank);
+    const learned = Promise.withResolvers<void>();
+    let lists = 0;
+    const agent = anAgentOf(rank, temporal.client, {
+      async list(labels) {
+        lists += 1;
+        if (lists === 2) learned.resolve();
+        await (lists === 2 && activity);
+        return docker.list(labels);
+      },
+    });
+    const activity = agent.hold(rank, anAttempt(), learned.promise);
+    await agent.settle();
     expect((await containerOf(rank))?.status).not.toBe('running');
   });
 
@@ -258,6 +295,7 @@ function anAgentOf(
     cleanUp: () => Promise.resolve(),
     temporal: client,
     place: { controlPlane: SETTINGS.controlPlane, cluster, node },
+    sayAfterMs: 2_000,
   });
   return {
     /** Runs an activity of a rank. */

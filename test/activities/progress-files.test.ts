@@ -1,11 +1,26 @@
 import { execFile } from 'node:child_process';
-import { appendFile, mkdtemp, open, rm, stat, symlink, truncate, unlink, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  mkdtemp,
+  open,
+  readdir,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  unlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, onTestFinished } from 'vitest';
+import { containerConfig } from '../../activities/container-config.ts';
 import { createProgressFiles } from '../../activities/progress-files.ts';
 import type { ProgressReader } from '../../activities/progress-files.ts';
+import { containerName } from '../../core/naming.ts';
+import { aRank, docker, SETTINGS } from '../support/docker.ts';
 
 const RANK = { run: 'run-abc123', resumption: 0, rank: 0 };
 let folder: string;
@@ -36,8 +51,7 @@ async function read(from: ProgressReader, last = false) {
 
 it('is there before the run is, and anybody in the container may write it', async () => {
   expect((await stat(file)).mode & 0o777).toBe(0o666);
-  expect((await stat(join(file, '..'))).mode & 0o777).toBe(0o777);
-  expect((await stat(join(file, '../..'))).mode & 0o777).toBe(0o700);
+  expect((await stat(join(file, '..'))).mode & 0o777).toBe(0o700);
   await createProgressFiles(folder).remove(RANK);
   await expect(stat(join(file, '..'))).rejects.toThrow('ENOENT');
 });
@@ -137,4 +151,33 @@ it('is not even opened when it is no file: opening a device may do something', a
   const pipe = await open(file, 'r+');
   await writing;
   await pipe.close();
+});
+
+it('is all of this machine that a run can write, with whatever rights in its container', async () => {
+  const rank = aRank('');
+  const additions = await createProgressFiles(folder).additions(rank);
+  const config = containerConfig(rank, SETTINGS, false, additions);
+  const script = [
+    `echo '{"step":1}' >> $MCLI_PROGRESS_FILE`,
+    'cd $(dirname $MCLI_PROGRESS_FILE) && mkdir more && touch more/of-root',
+    '! rm $MCLI_PROGRESS_FILE && ! ln -sf /etc/passwd $MCLI_PROGRESS_FILE',
+  ].join(' && ');
+  onTestFinished(() => docker.remove(containerName(rank)));
+  await docker.create({ ...config, Cmd: ['bash', '-c', script] });
+  await docker.start(containerName(rank));
+  await docker.waitForExit(containerName(rank), AbortSignal.timeout(20_000));
+  expect((await docker.inspect(containerName(rank)))?.exitCode).toBe(0);
+  expect(await read(createProgressFiles(folder).reader(rank, 0))).toEqual({ steps: [1], problems: [] });
+  expect(await readdir(join(folder, 'progress', containerName(rank)))).toEqual(['progress.jsonl']);
+});
+
+it('goes when its container has vanished', async () => {
+  const files = createProgressFiles(folder);
+  const [old, coming, living] = [aRank(''), aRank(''), aRank('')];
+  const long = new Date(Date.now() - 3_600_000);
+  for (const rank of [old, coming, living]) await files.additions(rank);
+  for (const rank of [old, living]) await utimes(join(folder, 'progress', containerName(rank)), long, long);
+  await files.sweep((container) => Promise.resolve(container === containerName(living)));
+  const left = await readdir(join(folder, 'progress'));
+  expect(left.toSorted()).toEqual([RANK, coming, living].map(containerName).toSorted());
 });

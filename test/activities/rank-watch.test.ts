@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MockActivityEnvironment } from '@temporalio/testing';
@@ -61,12 +61,12 @@ function attempt(input: RankExecution, earlier?: RankHeartbeat) {
 const STEPS = `
 report() { echo "{\\"step\\": $1, \\"total\\": 4, \\"metrics\\": {\\"loss\\": 0.$1}}" >> $MCLI_PROGRESS_FILE; }
 report 1
-until [ -e $(dirname $MCLI_PROGRESS_FILE)/go ]; do :; done
+until [ -e /go ]; do :; done
 report 2
 `;
 
 async function go(input: RankExecution): Promise<void> {
-  await writeFile(join(folder, 'progress', containerName(input), 'go'), '');
+  await docker.putFiles(containerName(input), [{ path: '/go', content: '' }]);
 }
 
 it('tells with heartbeats and at the end what a run reports and what it uses', async () => {

@@ -48,6 +48,17 @@ describe('the end of a container', () => {
   });
 });
 
+it('an end by the node itself is told as one, and what came to its own end is not', () => {
+  for (const end of ['told', 'unseen'] as const) {
+    expect(exit(137, { end, unheardMs: 270_000 })).toEqual({
+      type: 'ContainerStopped',
+      message:
+        'The container was ended by its node, which had not reached the control plane for 270 s: its lease was nearly over.',
+    });
+  }
+  expect(exit(0, { end: 'itself', unheardMs: 270_000 })).toBeUndefined();
+});
+
 it('a stop says who ended it, and when', () => {
   expect(describeStop({ endedBy: 'SIGTERM', afterMs: 2_134 }, 30_000)).toBe(
     'It ended by itself on SIGTERM after 2.1 s.',

@@ -131,6 +131,14 @@ describe('oddities of real files are accepted', () => {
     );
   });
 
+  test('no choice of GPUs, since a run has those that it holds', () => {
+    const { spec, warnings } = read(`${HEAD}env_variables: {NVIDIA_VISIBLE_DEVICES: all, A: b}\n`);
+    expect(spec.envVariables).toEqual({ A: 'b' });
+    expect(warnings).toEqual([
+      '4: env_variables.NVIDIA_VISIBLE_DEVICES is ignored: a run sees the GPUs that it holds, and no others',
+    ]);
+  });
+
   test('scheduling under old names, and the dead resumable', () => {
     const text = `${HEAD}scheduling: {resumable: true, priority: auto, retryOnSystemFailure: false, max_duration: 1.5}\n`;
     expect(read(text)).toEqual({

@@ -1,13 +1,14 @@
-import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createLeaseKeeper } from '../../workers/lease-keeper.ts';
 import type { LeaseKeeper } from '../../workers/lease-keeper.ts';
-import { monotonicMs } from '../../workers/node-lease.ts';
+import { uptimeMs } from '../../workers/node-lease.ts';
 
 const run = promisify(execFile);
 
@@ -40,10 +41,10 @@ describe('the lease of a node', () => {
     const started = vi.fn<() => void>();
     const start = lease.untilFresh(new AbortController().signal).then(started);
     expect(lease.mayBeLost()).toBe(true);
-    lease.renew(monotonicMs() - 299_000);
+    lease.renew(uptimeMs() - 299_000);
     await sleep(400);
     expect(started).not.toHaveBeenCalled();
-    lease.renew(monotonicMs());
+    lease.renew(uptimeMs());
     await start;
     expect(lease.mayBeLost()).toBe(false);
   });
@@ -52,14 +53,49 @@ describe('the lease of a node', () => {
     const said = vi.spyOn(console, 'error').mockReturnValue();
     await fillDisk(stateDirectory);
     const lease = aLeaseKeeper();
-    lease.renew(monotonicMs());
-    lease.renew(monotonicMs());
+    lease.renew(uptimeMs());
+    lease.renew(uptimeMs());
     expect(said).toHaveBeenCalledOnce();
     expect(lease.error()).toContain('ENOSPC');
     const start = lease.untilFresh(new AbortController().signal);
-    const later = process.hrtime.bigint() + 61_000_000_000n;
-    vi.spyOn(process.hrtime, 'bigint').mockReturnValue(later);
+    vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 61_000);
     await expect(start).rejects.toThrow(/lease of node-0 is not renewed: ENOSPC/);
+  });
+
+  it('has no guard any more where runs are never given away from now on', async () => {
+    aLeaseKeeper().renew(uptimeMs());
+    const program = path.resolve(import.meta.dirname, '../../workers/guard.ts');
+    const guard = spawn(process.execPath, [program, stateDirectory], { stdio: 'ignore' });
+    onTestFinished(() => void guard.kill('SIGKILL'));
+    const ended = once(guard, 'exit');
+    await expect.poll(() => readdir(stateDirectory), { timeout: 10_000 }).toContain('guard.json');
+    const keeping = aLeaseKeeper(null);
+    // The control plane may not know yet that it shall wait for this node.
+    expect(await readdir(stateDirectory)).toContain('lease.json');
+    keeping.renew(uptimeMs());
+    await ended;
+    expect(await readdir(stateDirectory)).toEqual(['guard.json']);
+  });
+
+  it('does not outlive a restart of the machine', async () => {
+    const lease = aLeaseKeeper();
+    const file = path.join(stateDirectory, 'lease.json');
+    lease.renew(uptimeMs());
+    expect([lease.isFresh(), lease.mayBeLost()]).toEqual([true, false]);
+    const ofThisStart = JSON.parse(await readFile(file, 'utf8')) as object;
+    await writeFile(file, JSON.stringify({ ...ofThisStart, boot: 'earlier' }));
+    expect([lease.isFresh(), lease.mayBeLost()]).toEqual([false, true]);
+    // Of a clock that began anew with the same name: that of a machine in a container.
+    await writeFile(file, JSON.stringify({ ...ofThisStart, renewedAt: uptimeMs() + 3_600_000 }));
+    expect([lease.isFresh(), lease.mayBeLost()]).toEqual([false, true]);
+  });
+
+  it('counts as it was until the control plane knows that runs are no longer given away', () => {
+    aLeaseKeeper().renew(uptimeMs() - 299_000);
+    const lease = aLeaseKeeper(null);
+    expect([lease.isFresh(), lease.mayBeLost()]).toEqual([false, true]);
+    lease.renew(uptimeMs());
+    expect([lease.isFresh(), lease.mayBeLost()]).toEqual([true, false]);
   });
 
   it('covers everything where runs are never given away', async () => {

@@ -42,3 +42,10 @@ it('takes a mark for the disk that a disk can reach', () => {
   expect(() => mark('0')).toThrow('MCLI_NODE_DISK_HIGH_PERCENT: must be from 1 to 100');
   expect(() => mark('101')).toThrow('must be from 1 to 100');
 });
+
+it('never takes the limit of memory away', () => {
+  const memory = (megabytes: string) =>
+    readNodeConfig({ ...NAMED, MCLI_NODE_CONTAINER_MEMORY_MB: megabytes }).containerMemoryBytes;
+  expect(memory('1024')).toBe(1024 ** 3);
+  expect(() => memory('0')).toThrow('MCLI_NODE_CONTAINER_MEMORY_MB: must be at least 256');
+});
