@@ -352,9 +352,31 @@ function failStart(input: RankExecution): (error: unknown) => never {
     if (error instanceof DockerError && /"bash": executable file not found/.test(error.message)) {
       throw runFailure(withoutBash(input), error);
     }
+    const target = error instanceof DockerError ? refusedMount(error) : undefined;
+    if (target !== undefined) throw runFailure(withFileInTheWay(input, target), error);
     if (!(error instanceof Error && isDiskFull(error))) throw error;
     const message = `The container could not start, because the disk of the node is full: ${error.message}.`;
     throw runFailure({ type: 'NodeDiskFull', message, ...where(input) }, error);
+  };
+}
+
+/** Where a folder of secrets cannot be mounted. What mcli mounts itself is in folders of its own. */
+function refusedMount({ message }: DockerError): string | undefined {
+  const target = REFUSED_MOUNT.exec(message)
+    ?.slice(1)
+    .find((path) => path !== undefined);
+  return target?.startsWith('/mnt/') ? undefined : target;
+}
+
+/** When it starts a container; and when it puts files into one. */
+const REFUSED_MOUNT =
+  /error mounting "[^"]*" to rootfs at "([^"]*)"|mount [^,]*\/merged(\/[^,]*), flags: \w+: not a directory/;
+
+function withFileInTheWay(input: RankExecution, target: string): RunFailure {
+  return {
+    type: 'SecretUnreadable',
+    message: `A secret cannot be mounted at ${target}: image ${input.spec.image} has something else there than a folder.`,
+    ...where(input),
   };
 }
 

@@ -356,6 +356,19 @@ echo 1 2>/dev/null > /proc/sys/kernel/pid_max && echo set || true`,
 });
 
 describe('an image', () => {
+  it('with a file where a secret belongs speaks against the secret, and not against the node', async () => {
+    const source = await mkdtemp(join(tmpdir(), 'mcli-test-mount-'));
+    onTestFinished(() => rm(source, { recursive: true }));
+    const mounts = [{ source, target: '/etc/passwd', readOnly: true }];
+    const additionsFor = async () => ({ ...NO_ADDITIONS, mounts });
+    await expect(anAttempt().run(agent({}, { additionsFor }).execute, tracked('true'))).rejects.toMatchObject(
+      {
+        type: 'SecretUnreadable',
+        message: expect.stringContaining('A secret cannot be mounted at /etc/passwd') as string,
+      },
+    );
+  });
+
   it('without bash is told apart from a command that bash does not know', async () => {
     const image = 'mcli-test/without-bash:1';
     await loadImage(image, 10);
