@@ -26,6 +26,7 @@ export class Connections {
   private readonly addresses: ServerAddresses;
   private temporalClient: Promise<Client> | undefined;
   private natsConnection: Promise<NatsConnection> | undefined;
+  private link = new AbortController();
 
   constructor(addresses: ServerAddresses) {
     this.addresses = addresses;
@@ -49,6 +50,11 @@ export class Connections {
     }
   }
 
+  /** Aborted when the connection to NATS is lost, and when it is there again: what was under way has no answer then. */
+  get natsLink(): AbortSignal {
+    return this.link.signal;
+  }
+
   async close(): Promise<void> {
     const [temporal, nats] = await Promise.allSettled([this.temporalClient, this.natsConnection]);
     if (temporal.status === 'fulfilled') await temporal.value?.connection.close();
@@ -68,18 +74,31 @@ export class Connections {
   private async connectNats(): Promise<NatsConnection> {
     const { natsUrl, natsCredentials } = this.addresses;
     try {
-      return await connect({
+      const connection = await connect({
         servers: natsUrl,
         timeout: CONNECT_TIMEOUT_MS,
         maxReconnectAttempts: -1,
         reconnectTimeWait: RECONNECT_MS,
         pingInterval: PING_MS,
+        // Otherwise the second refusal in a row closes the connection for good.
+        ignoreAuthErrorAbort: true,
         ...(natsCredentials === undefined
           ? {}
           : { authenticator: credsAuthenticator(new TextEncoder().encode(natsCredentials)) }),
       });
+      void this.watchLink(connection);
+      return connection;
     } catch (error) {
       throw new ServerUnreachable('NATS', natsUrl, error);
+    }
+  }
+
+  private async watchLink(connection: NatsConnection): Promise<void> {
+    for await (const { type } of connection.status()) {
+      if (type !== 'disconnect' && type !== 'reconnect') continue;
+      const before = this.link;
+      this.link = new AbortController();
+      before.abort();
     }
   }
 }

@@ -1,6 +1,6 @@
 /** Where a run of Python went wrong first. */
 import type { LogEntry } from '../core/log-entries.ts';
-import type { LogChunk } from './logs.ts';
+import type { LogChunk } from './log-reader.ts';
 
 const TRACEBACK = 'Traceback (most recent call last):';
 /** A traceback is a page or two: what goes on longer than this is something else. */

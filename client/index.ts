@@ -20,7 +20,8 @@ export {
 export type { Heartbeat } from './heartbeats.ts';
 export { firstException } from './first-exception.ts';
 export { Logs } from './logs.ts';
-export type { LogChunk, LogSelection } from './logs.ts';
+export type { LogChunk } from './log-reader.ts';
+export type { LogSelection } from './logs.ts';
 export { Runs } from './runs.ts';
 export type { RunFilter, RunSummary } from './run-list.ts';
 export type { TrackerState } from './run-trackers.ts';

@@ -1,6 +1,6 @@
 /** The end of a log. */
 import type { LogEntry } from '../core/log-entries.ts';
-import type { LogChunk } from './logs.ts';
+import type { LogChunk } from './log-reader.ts';
 
 const NEWLINE = 10;
 

@@ -1,6 +1,6 @@
 /** Logs of several ranks as one, line by line in the order of their times. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LogChunk } from './logs.ts';
+import type { LogChunk } from './log-reader.ts';
 
 /**
  * Each source is in order by itself. One that is silent holds the others up for `patienceMs` at most; with Infinity,

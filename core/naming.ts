@@ -27,7 +27,11 @@ export interface RankRef {
   readonly rank: number;
 }
 
-export const logSubject = (ref: RankRef): string => `logs.${ref.run}.${ref.resumption}.${ref.rank}`;
+export const logSubject = (ref: RankRef): string => logSubjects(ref);
+
+/** Of all resumptions, or all ranks, where none is named. */
+export const logSubjects = ({ run, resumption, rank }: Pick<RankRef, 'run'> & Partial<RankRef>): string =>
+  `logs.${run}.${resumption ?? '*'}.${rank ?? '*'}`;
 
 /** The inverse of `logSubject`; run names have no dots. */
 export function parseLogSubject(subject: string): RankRef {

@@ -2,94 +2,35 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { LogStream } from '../../activities/log-stream.ts';
 import { createLogStream } from '../../activities/log-stream.ts';
-import { Connections } from '../../client/connection.ts';
 import { firstException } from '../../client/first-exception.ts';
-import { Logs } from '../../client/logs.ts';
-import type { LogChunk, LogSelection } from '../../client/logs.ts';
+import type { Logs, LogSelection } from '../../client/logs.ts';
 import type { LogEntry } from '../../core/log-entries.ts';
 import type { RankRef } from '../../core/naming.ts';
-import { eventually } from '../support/docker.ts';
+import * as support from '../support/logs.ts';
+import { aReader, aRun, closeReaders, line, refOf, textOfAll, writeLog } from '../support/logs.ts';
 import type { TestNats } from '../support/nats.ts';
 import { startNats } from '../support/nats.ts';
 
 let nats: TestNats;
 let connection: NatsConnection;
 let stream: LogStream;
-const clients: Connections[] = [];
-let runs = 0;
 
 beforeAll(async () => {
   nats = await startNats();
   connection = await nats.connect();
   stream = createLogStream(Promise.resolve(connection));
 });
-afterEach(() => Promise.all(clients.splice(0).map((client) => client.close())));
+afterEach(closeReaders);
 afterAll(async () => {
   await connection.close();
   await nats.dispose();
 });
 
-function aClient(): Logs {
-  const client = new Connections({ temporal: {}, namespace: 'none', natsUrl: nats.url });
-  clients.push(client);
-  return new Logs(client);
-}
-
-const aRun = (): string => `run-${(runs += 1)}`;
-const refOf = (run: string, rank = 0, resumption = 0): RankRef => ({ run, resumption, rank });
-const line = (text: string, timeMs = 0): LogEntry => {
-  return { stream: 'stdout', timeNs: BigInt(timeMs) * 1_000_000n, bytes: Buffer.from(`${text}\n`) };
-};
-
-/** As a node does it: until it is stored, and never twice. */
-async function write(ref: RankRef, entries: readonly LogEntry[], endReason?: string): Promise<void> {
-  const addition = { entries, ...(endReason !== undefined && { endReason }) };
-  const before = await untilItWorks(() => stream.position(ref));
-  for (let at = before; at.nextEntry === before.nextEntry && at.ended === before.ended;) {
-    at = await untilItWorks(async () => (await stream.append(ref, at, addition)) ?? stream.position(ref));
-  }
-}
-
-async function untilItWorks<T>(step: () => Promise<T>): Promise<T> {
-  for (;;) {
-    try {
-      return await step();
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }
-}
-
-const textOf = ({ entries }: LogChunk): string =>
-  entries.map(({ bytes }) => Buffer.from(bytes).toString()).join('');
-
-async function read(selection: LogSelection): Promise<string> {
-  let text = '';
-  for await (const chunk of aClient().read(selection)) text += textOf(chunk);
-  return text;
-}
-
-/** A reader in the background: what it has so far, and how it is told that the run has ended. */
-function aFollower(selection: LogSelection) {
-  const ended = Promise.withResolvers<void>();
-  const stopped = new AbortController();
-  const chunks: LogChunk[] = [];
-  const follow = async (): Promise<void> => {
-    const options = { ended: ended.promise, signal: stopped.signal };
-    for await (const chunk of aClient().follow(selection, options)) chunks.push(chunk);
-  };
-  return {
-    done: follow(),
-    end: () => ended.resolve(),
-    stop: () => stopped.abort(),
-    text: () => chunks.map(textOf).join(''),
-    has: (text: string) =>
-      eventually(
-        () => Promise.resolve(chunks.map(textOf).join('')),
-        (all) => all.includes(text),
-      ),
-  };
-}
+const aClient = (): Logs => aReader(nats.url);
+const read = (selection: LogSelection): Promise<string> => textOfAll(aClient().read(selection));
+const aFollower = (selection: LogSelection) => support.aFollower(aClient(), selection);
+const write = (ref: RankRef, entries: readonly LogEntry[], endReason?: string): Promise<void> =>
+  writeLog(stream, ref, entries, endReason);
 
 describe('reading a log', () => {
   it('gives what is stored of a rank and a resumption, and the end of it', async () => {
@@ -144,8 +85,7 @@ describe('looking for what failed', () => {
     ];
     await write(refOf(run, 0), [line('step 1', 1), ...traceback(0, 20)]);
     await write(refOf(run, 1), [line('step 1', 2), ...traceback(1, 10)]);
-    let text = '';
-    for await (const chunk of firstException(aClient().read({ run, ranks: 2 }))) text += textOf(chunk);
+    const text = await textOfAll(firstException(aClient().read({ run, ranks: 2 })));
     expect(text.split('\n')).toEqual([
       '[rank1]: Traceback (most recent call last):',
       '[rank1]:   File "train.py", line 3, in <module>',

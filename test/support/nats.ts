@@ -42,7 +42,13 @@ export async function startNats(): Promise<TestNats> {
     url,
     folder,
     connect: () =>
-      connect({ servers: url, waitOnFirstConnect: true, maxReconnectAttempts: -1, reconnectTimeWait: 50 }),
+      connect({
+        servers: url,
+        waitOnFirstConnect: true,
+        maxReconnectAttempts: -1,
+        reconnectTimeWait: 50,
+        ignoreAuthErrorAbort: true,
+      }),
     async start() {
       await run('-js', '-sd', folder);
       const probe = await nats.connect();
