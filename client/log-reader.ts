@@ -28,7 +28,7 @@ export interface LogChunk extends RankRef {
   readonly end: boolean;
 }
 
-interface Limits {
+export interface ReadingLimits {
   /** Aborted when nothing more is written: what is stored by then is the rest. */
   readonly ended: AbortSignal;
   /** Stops at once. */
@@ -67,7 +67,7 @@ export class LogReader {
    * What comes next; a second call goes on where the first has ended. Waits for a server that is away, and for a stream
    * that no node has made yet. The log of one rank ends with its end marker.
    */
-  async *chunks({ ended, signal }: Limits): AsyncGenerator<LogChunk> {
+  async *chunks({ ended, signal }: ReadingLimits): AsyncGenerator<LogChunk> {
     for (let isDone = this.#isOver; !isDone && !signal.aborted;) {
       const hasEnded = ended.aborted;
       const until = hasEnded ? signal : AbortSignal.any([signal, ended]);

@@ -3,8 +3,9 @@ import { LOG_HEADERS } from '../core/log-entries.ts';
 import type { Connections } from './connection.ts';
 import { lastLines } from './last-lines.ts';
 import { lastMessage, LogReader } from './log-reader.ts';
-import type { LogChunk } from './log-reader.ts';
+import type { LogChunk, ReadingLimits } from './log-reader.ts';
 import { mergeByTime } from './merge-by-time.ts';
+import type { MergeLimits } from './merge-by-time.ts';
 
 export interface LogSelection {
   readonly run: string;
@@ -57,11 +58,11 @@ export class Logs {
     try {
       const readers = await this.readers(selection);
       yield* stored(readers, selection, stopped);
-      const limits = { ended: signalOf(ended), signal: stopped };
-      yield* inOrder(
-        readers.map((reader) => reader.chunks(limits)),
-        PATIENCE_MS,
-      );
+      yield* inOrder(readers, {
+        ended: signalOf(ended),
+        signal: stopped,
+        patienceMs: PATIENCE_MS,
+      });
     } finally {
       stop.abort();
     }
@@ -102,17 +103,17 @@ function stored(
   { tail }: LogSelection,
   signal: AbortSignal,
 ): AsyncGenerator<LogChunk> {
-  const limits = { ended: AbortSignal.abort(), signal };
-  const chunks = inOrder(
-    readers.map((reader) => reader.chunks(limits)),
-    Infinity,
-  );
+  const chunks = inOrder(readers, { ended: AbortSignal.abort(), signal, patienceMs: Infinity });
   return tail === undefined ? chunks : lastLines(chunks, tail);
 }
 
-function inOrder(parts: readonly AsyncGenerator<LogChunk>[], patienceMs: number): AsyncGenerator<LogChunk> {
+function inOrder(
+  readers: readonly LogReader[],
+  limits: ReadingLimits & MergeLimits,
+): AsyncGenerator<LogChunk> {
+  const parts = readers.map((reader) => reader.chunks(limits));
   const [only] = parts;
-  return only && parts.length === 1 ? only : mergeByTime(parts, patienceMs);
+  return only && parts.length === 1 ? only : mergeByTime(parts, limits);
 }
 
 function signalOf(event: Promise<unknown>): AbortSignal {

@@ -2,94 +2,132 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LogChunk } from './log-reader.ts';
 
-/**
- * Each source is in order by itself. One that is silent holds the others up for `patienceMs` at most; with Infinity,
- * until it speaks or ends. Of each source one chunk is held here, whatever it has in store.
- */
+/** Of all sources together: what comes while it waits for others, and then some. */
+const HELD_BYTES = 8 * 1024 * 1024;
+/** Beside its entries; so small ones are limited as well. */
+const CHUNK_BYTES = 4_096;
+
+export interface MergeLimits {
+  /** How long what came waits for sources that are silent; with Infinity, until they speak or end. */
+  readonly patienceMs: number;
+  /** Ends the sources, too: what is held here is given up. */
+  readonly signal: AbortSignal;
+}
+
+/** Each source is in order by itself. */
 export async function* mergeByTime(
   sources: readonly AsyncGenerator<LogChunk>[],
-  patienceMs: number,
+  { patienceMs, signal }: MergeLimits,
 ): AsyncGenerator<LogChunk> {
   const bell = new Bell();
-  const heads = sources.map((source): Head => ({ source, at: 0, sinceMs: 0, awaited: false }));
-  for (const head of heads) void fetchNext(head, bell);
+  const queues = sources.map((source) => new Queue(source, HELD_BYTES / sources.length, bell));
   try {
-    for (;;) {
-      const failed = heads.find(({ failure }) => failure !== undefined);
+    while (!signal.aborted) {
+      const failed = queues.find(({ failure }) => failure !== undefined);
       if (failed) throw failed.failure;
-      const [first, second] = heads.filter(isReady).sort((a, b) => compare(timeOf(a), timeOf(b)));
-      if (heads.some(({ awaited }) => awaited)) {
-        const waitMs =
-          patienceMs - Math.max(0, ...heads.filter(isReady).map(({ sinceMs }) => Date.now() - sinceMs));
+      const ready = queues.filter(isReady).sort((a, b) => compare(timeOf(a.head), timeOf(b.head)));
+      const [first, second] = ready;
+      if (queues.some((queue) => queue.isOpen && !isReady(queue))) {
+        // Of any of them: where one has waited long enough, those that are older than it have, too.
+        const sinceMs = Math.min(...ready.map(({ head }) => head.cameMs));
+        const waitMs = sinceMs + patienceMs - performance.now();
         if (first === undefined || waitMs > 0) {
-          await bell.rings(first === undefined ? Infinity : waitMs);
+          await bell.rings(waitMs);
           continue;
         }
       }
       if (first === undefined) return;
-      yield take(first, second);
-      if (!isReady(first)) void fetchNext(first, bell);
+      yield first.take(second && timeOf(second.head));
     }
   } finally {
-    for (const { source } of heads) void source.return(undefined).catch(() => undefined);
+    for (const queue of queues) queue.close();
   }
 }
 
-/** A source, and what it has brought that is not passed on yet. */
-interface Head {
-  readonly source: AsyncGenerator<LogChunk>;
-  chunk?: LogChunk;
-  /** The first entry of the chunk that is not passed on. */
+/** What a source has brought that is not passed on yet; it is filled also while others are waited for. */
+class Queue {
+  /** False when nothing more comes. */
+  isOpen = true;
+  failure: unknown;
+  readonly #arrived: Arrived[] = [];
+  #bytes = 0;
+  readonly #room = new Bell();
+
+  constructor(source: AsyncGenerator<LogChunk>, limitBytes: number, bell: Bell) {
+    void this.#fill(source, limitBytes, bell);
+  }
+
+  get head(): Arrived | undefined {
+    return this.#arrived[0];
+  }
+
+  /** The entries up to a time; the end of a rank goes with its last. */
+  take(untilNs: bigint | undefined): LogChunk {
+    const head = this.head as Arrived;
+    const { chunk, at } = head;
+    let end = at + 1;
+    while (end < chunk.entries.length && !isLater(chunk.entries[end], untilNs)) end += 1;
+    head.at = end;
+    const isWhole = end >= chunk.entries.length;
+    if (isWhole) {
+      this.#arrived.shift();
+      this.#bytes -= sizeOf(chunk);
+      this.#room.ring();
+    }
+    return { ...chunk, entries: chunk.entries.slice(at, end), end: chunk.end && isWhole };
+  }
+
+  close(): void {
+    this.isOpen = false;
+    this.#room.ring();
+  }
+
+  async #fill(source: AsyncGenerator<LogChunk>, limitBytes: number, bell: Bell): Promise<void> {
+    try {
+      for await (const chunk of source) {
+        this.#arrived.push({ chunk, cameMs: performance.now(), at: 0 });
+        this.#bytes += sizeOf(chunk);
+        bell.ring();
+        while (this.isOpen && this.#bytes >= limitBytes) await this.#room.rings();
+        if (!this.isOpen) break;
+      }
+    } catch (error) {
+      this.failure = error;
+    }
+    this.isOpen = false;
+    bell.ring();
+  }
+}
+
+interface Arrived {
+  readonly chunk: LogChunk;
+  readonly cameMs: number;
+  /** The first entry that is not passed on. */
   at: number;
-  /** When the chunk came. */
-  sinceMs: number;
-  /** True while the source is asked for the next chunk. */
-  awaited: boolean;
-  failure?: unknown;
 }
 
-type ReadyHead = Head & { chunk: LogChunk };
-
-function isReady(head: Head): head is ReadyHead {
-  return head.chunk !== undefined;
-}
-
-async function fetchNext(head: Head, bell: Bell): Promise<void> {
-  head.awaited = true;
-  try {
-    const { done, value } = await head.source.next();
-    if (!done) Object.assign(head, { chunk: value, at: 0, sinceMs: Date.now() });
-  } catch (error) {
-    head.failure = error;
-  }
-  head.awaited = false;
-  bell.ring();
-}
-
-/** The entries up to the time of the next rank; the end of a rank goes with its last. */
-function take(head: ReadyHead, next: ReadyHead | undefined): LogChunk {
-  const { chunk, at } = head;
-  const limit = next && timeOf(next);
-  const isLater = ({ timeNs }: { readonly timeNs: bigint }): boolean => limit !== undefined && timeNs > limit;
-  let end = at + 1;
-  for (let entry = chunk.entries[end]; entry !== undefined && !isLater(entry); entry = chunk.entries[end])
-    end += 1;
-  const isWhole = end >= chunk.entries.length;
-  if (isWhole) delete (head as Head).chunk;
-  head.at = end;
-  return { ...chunk, entries: chunk.entries.slice(at, end), end: chunk.end && isWhole };
+function isReady(queue: Queue): queue is Queue & { readonly head: Arrived } {
+  return queue.head !== undefined;
 }
 
 /** An end without entries needs no place among the others. */
-function timeOf({ chunk, at }: ReadyHead): bigint {
+function timeOf({ chunk, at }: Arrived): bigint {
   return chunk.entries[at]?.timeNs ?? 0n;
+}
+
+function isLater(entry: LogChunk['entries'][number] | undefined, untilNs: bigint | undefined): boolean {
+  return entry !== undefined && untilNs !== undefined && entry.timeNs > untilNs;
+}
+
+function sizeOf({ entries }: LogChunk): number {
+  return entries.reduce((sum, { bytes }) => sum + bytes.length, CHUNK_BYTES);
 }
 
 function compare(a: bigint, b: bigint): number {
   return a < b ? -1 : Number(a > b);
 }
 
-/** Wakes whoever waits for any of the sources. A race of their promises would collect waiters at one that is silent. */
+/** Wakes the one who waits. A race of the sources' promises would collect waiters at one that is silent. */
 class Bell {
   #ringing = Promise.withResolvers<void>();
 
@@ -97,7 +135,7 @@ class Bell {
     this.#ringing.resolve();
   }
 
-  async rings(withinMs: number): Promise<void> {
+  async rings(withinMs = Infinity): Promise<void> {
     const awake = new AbortController();
     void this.#ringing.promise.then(() => awake.abort());
     if (Number.isFinite(withinMs))

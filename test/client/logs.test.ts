@@ -130,6 +130,16 @@ describe('following a log', () => {
     expect(follower.text()).toBe('a1\na2\nb3\n');
   });
 
+  it('keeps up with a rank that talks while another is silent', async () => {
+    const run = aRun();
+    const follower = aFollower({ run, ranks: 2 });
+    const lines = Array.from({ length: 100 }, (_, number) => line(String(number), number));
+    for (const one of lines) await write(refOf(run, 0), [one]);
+    await follower.has('99\n', 2_000);
+    follower.end();
+    await follower.done;
+  });
+
   it('goes on by itself when NATS is killed again and again, without losing or doubling a line', async () => {
     const run = aRun();
     const count = 160;

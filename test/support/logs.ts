@@ -77,10 +77,11 @@ export function aFollower(logs: Logs, selection: LogSelection) {
     end: () => ended.resolve(),
     stop: () => stopped.abort(),
     text,
-    has: (part: string) =>
+    has: (part: string, withinMs?: number) =>
       eventually(
         () => Promise.resolve(text()),
         (all) => all.includes(part),
+        withinMs,
       ),
   };
 }
