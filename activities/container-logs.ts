@@ -6,6 +6,9 @@
  * meanwhile. A lost acknowledgement, a second agent and a restart all come out at the same place: read the position
  * again and go on from there.
  *
+ * A stream that has lost messages, as after a power cut, stands where it stood before: the log is read again, and what is
+ * missing is appended again. The end of a log that was lost after its container was removed is gone.
+ *
  * That holds while Docker has the log from its first entry on. A log that reached its limit ends in the stream before
  * Docker's file is turned over for the first time; its beginning is given up with the second time.
  */
@@ -121,6 +124,10 @@ class RankLog {
   #rest: readonly LogEntry[] = [];
   /** The entry that says why the log ends here, from when it is in the queue. */
   #notice: LogEntry | undefined;
+  #reading: Readable | undefined;
+  /** True from when the stream was found further back than before, until Docker's log is about to be read again. */
+  #startsOver = false;
+  #hasComplained = false;
 
   constructor({ docker, stream, secretsOf, maxBytes }: Dependencies, ref: RankRef) {
     this.#docker = docker;
@@ -146,17 +153,24 @@ class RankLog {
   }
 
   async #pass(): Promise<void> {
-    const secrets = this.#mask ? [] : await untilItWorks(this.#name, () => this.#secretsOf(this.#ref));
     this.#position ??= await untilItWorks(this.#name, () => this.#stream.position(this.#ref));
-    if (secrets === undefined) this.#enqueueNotice(SECRETS_ARE_UNKNOWN);
-    this.#mask ??= this.#maskOf(secrets ?? []);
+    do {
+      this.#startsOver = false;
+      await this.#readToEnd();
+      await this.#drain();
+    } while (this.#startsOver);
+  }
+
+  async #readToEnd(): Promise<void> {
     let fruitless = 0;
     for (let pauseMs = RETRY_MS; !this.#isOver;) {
+      const mask = await this.#secretMask();
+      if (mask === undefined) return;
       const state = await untilItWorks(this.#name, () => this.#docker.inspect(this.#name));
       const running = state?.status === 'running';
-      if (state === undefined || (!running && (await this.#isWhole()))) break;
+      if (state === undefined || (!running && (await this.#isWhole()))) return;
       const before = this.#entriesRead;
-      const complete = await this.#read(this.#mask);
+      const complete = await this.#read(mask);
       const gotOn = this.#entriesRead > before;
       fruitless = running || gotOn ? 0 : fruitless + 1;
       if (fruitless >= MAX_FRUITLESS) this.#enqueueNotice(FILE_IS_DAMAGED, this.#lastRead?.timeNs);
@@ -168,17 +182,25 @@ class RankLog {
         await (running ? this.#untilStopped(pauseMs) : sleep(pauseMs));
       }
     }
-    await this.#drain();
+  }
+
+  /** Undefined where it cannot be had, which the log then says: nothing of it may be shown. */
+  async #secretMask(): Promise<SecretMask | undefined> {
+    if (this.#mask) return this.#mask;
+    const secrets = await untilItWorks(this.#name, () => this.#secretsOf(this.#ref));
+    if (secrets === undefined) this.#enqueueNotice(SECRETS_ARE_UNKNOWN);
+    else this.#mask = this.#maskOf(secrets);
+    return this.#mask;
   }
 
   /** Whatever the secrets are like: a log that never ends would keep the GPUs of its run. */
-  #maskOf(secrets: readonly string[]): SecretMask {
+  #maskOf(secrets: readonly string[]): SecretMask | undefined {
     try {
       return createSecretMask(secrets);
     } catch (error) {
       console.error(`What the log of ${this.#name} must not show cannot be looked for: ${String(error)}`);
       this.#enqueueNotice(SECRETS_ARE_TOO_MUCH);
-      return createSecretMask([]);
+      return undefined;
     }
   }
 
@@ -211,8 +233,11 @@ class RankLog {
     const mask = new LogEntryMask(secrets);
     let number = 0;
     let bytes = 0;
+    this.#startsOver = false;
     try {
-      for await (const chunk of await this.#open()) {
+      this.#reading = await this.#open();
+      for await (const chunk of this.#reading) {
+        if (this.#startsOver) return false;
         for (const entry of frames.push(chunk as Buffer)) {
           if (number === 0 && !this.#isBeginning(entry)) this.#enqueueNotice(BEGINNING_IS_GONE, entry.timeNs);
           if (this.#isOver) return true;
@@ -230,10 +255,18 @@ class RankLog {
       }
       this.#rest = mask.flush(this.#lastRead?.timeNs ?? 0n);
       return true;
-    } catch {
+    } catch (error) {
+      if (!this.#startsOver) this.#complain(error);
       await sleep(RETRY_MS);
       return false;
     }
+  }
+
+  /** Once: it is read again, and again. */
+  #complain(error: unknown): void {
+    if (this.#hasComplained) return;
+    this.#hasComplained = true;
+    console.error(`The log of ${this.#name} broke off, and is read again from its start: ${String(error)}`);
   }
 
   /** Docker has given the beginning of a log up when it starts with another entry than it did before. */
@@ -249,7 +282,7 @@ class RankLog {
   }
 
   /** Nothing when there is no container (any more): it never started, or its log was shipped before. */
-  async #open(tail?: number): Promise<AsyncIterable<unknown>> {
+  async #open(tail?: number): Promise<Readable> {
     try {
       return await this.#docker.logs(this.#name, tail);
     } catch (error) {
@@ -315,9 +348,14 @@ class RankLog {
   }
 
   async #end(reason: string): Promise<void> {
-    // In one message with the end, because a restart of the container would give their numbers to others.
-    while (!this.#at.ended)
+    while (!this.#at.ended) {
+      // In one message with the end, because a restart of the container would give their numbers to others.
       await this.#append({ entries: this.#isOver ? [] : this.#rest, endReason: reason });
+      if (this.#at.ended) return;
+      // Somebody else was first, or the stream has lost something: there may be more to read.
+      this.follow();
+      await this.#passes;
+    }
   }
 
   /** One attempt, repeated while NATS is away; afterwards the position tells what is in the stream. */
@@ -328,16 +366,24 @@ class RankLog {
       async () =>
         (await this.#stream.append(this.#ref, before, addition)) ?? (await this.#stream.position(this.#ref)),
     );
-    // A stream that lost messages is not filled again from the middle of a log: the numbers go on.
     const { startNs = before.startNs } = after;
-    this.#position = {
-      ...after,
-      nextEntry: Math.max(before.nextEntry, after.nextEntry),
-      ...(startNs !== undefined && { startNs }),
-    };
-    const shipped =
-      after.ended || after.full ? this.#queue.length : this.#position.nextEntry - before.nextEntry;
+    this.#position = { ...after, ...(startNs !== undefined && { startNs }) };
+    if (after.nextEntry < before.nextEntry) return this.#startOver();
+    const shipped = after.ended || after.full ? this.#queue.length : after.nextEntry - before.nextEntry;
     for (const entry of this.#queue.splice(0, shipped)) this.#queueBytes -= sizeOf(entry);
+  }
+
+  /** The stream has lost messages. What was read is numbered from where it stood before. */
+  #startOver(): void {
+    console.error(`The log server has lost the end of the log of ${this.#name}, which is written again.`);
+    this.#startsOver = true;
+    this.#queue = [];
+    this.#queueBytes = 0;
+    this.#lastRead = undefined;
+    this.#entriesRead = 0;
+    this.#rest = [];
+    this.#notice = undefined;
+    this.#reading?.destroy();
   }
 
   get #at(): LogPosition {

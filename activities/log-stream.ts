@@ -12,7 +12,7 @@ import {
   StorageType,
 } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
-import { headers, nanos } from '@nats-io/transport-node';
+import { headers, nanos, RequestError } from '@nats-io/transport-node';
 import type { LogEntry } from '../core/log-entries.ts';
 import { encodeLogEntries, LOG_HEADERS } from '../core/log-entries.ts';
 import type { RankRef } from '../core/naming.ts';
@@ -78,55 +78,65 @@ async function ensureLogStream(manager: JetStreamManager): Promise<void> {
 /** @param connected resolves when NATS was reached for the first time; calls wait for it. */
 export function createLogStream(connected: Promise<NatsConnection>): LogStream {
   // Made once: the manager asks the server about the account when it is made.
-  let opened: Promise<{ client: JetStreamClient; manager: JetStreamManager }> | undefined;
+  let opened: Promise<Opened> | undefined;
 
   return {
-    async position(ref) {
-      const { manager } = await open();
-      // From the leader of the stream, not directly from any replica: a stale answer would cost a second round.
-      const last = await manager.streams.getMessage(LOG_STREAM, { last_by_subj: logSubject(ref) });
-      if (last === null) return { nextEntry: 0, sequence: 0, ended: false, full: false };
-      const count = (name: string): number => Number(last.header.get(name) || 0);
-      const start = last.header.get(LOG_HEADERS.start);
-      return {
-        nextEntry: count(LOG_HEADERS.firstEntry) + count(LOG_HEADERS.entries),
-        sequence: last.seq,
-        ended: last.header.has(LOG_HEADERS.end),
-        full: last.header.has(LOG_HEADERS.full),
-        ...(start !== '' && { startNs: BigInt(start) }),
-      };
-    },
-
-    async append(ref, position, { entries, full = position.full, endReason }) {
-      const { client } = await open();
-      const { startNs } = position;
-      const header = headers();
-      header.set(LOG_HEADERS.firstEntry, String(position.nextEntry));
-      header.set(LOG_HEADERS.entries, String(entries.length));
-      if (startNs !== undefined) header.set(LOG_HEADERS.start, String(startNs));
-      if (full) header.set(LOG_HEADERS.full, 'true');
-      if (endReason !== undefined) header.set(LOG_HEADERS.end, endReason);
-      try {
-        const stored = await client.publish(logSubject(ref), encodeLogEntries(entries), {
-          headers: header,
-          timeout: PUBLISH_TIMEOUT_MS,
-          expect: { streamName: LOG_STREAM, lastSubjectSequence: position.sequence },
-        });
+    position: (ref) =>
+      withStream(async ({ manager }) => {
+        // From the leader of the stream, not directly from any replica: a stale answer would cost a second round.
+        const last = await manager.streams.getMessage(LOG_STREAM, { last_by_subj: logSubject(ref) });
+        if (last === null) return { nextEntry: 0, sequence: 0, ended: false, full: false };
+        const count = (name: string): number => Number(last.header.get(name) || 0);
+        const start = last.header.get(LOG_HEADERS.start);
         return {
-          nextEntry: position.nextEntry + entries.length,
-          sequence: stored.seq,
-          ended: endReason !== undefined,
-          full,
-          ...(startNs !== undefined && { startNs }),
+          nextEntry: count(LOG_HEADERS.firstEntry) + count(LOG_HEADERS.entries),
+          sequence: last.seq,
+          ended: last.header.has(LOG_HEADERS.end),
+          full: last.header.has(LOG_HEADERS.full),
+          ...(start !== '' && { startNs: BigInt(start) }),
         };
-      } catch (error) {
-        if (isApiError(error, JetStreamApiCodes.StreamWrongLastSequence)) return undefined;
-        throw error;
-      }
-    },
+      }),
+
+    append: (ref, position, { entries, full = position.full, endReason }) =>
+      withStream(async ({ client }) => {
+        const { startNs } = position;
+        const header = headers();
+        header.set(LOG_HEADERS.firstEntry, String(position.nextEntry));
+        header.set(LOG_HEADERS.entries, String(entries.length));
+        if (startNs !== undefined) header.set(LOG_HEADERS.start, String(startNs));
+        if (full) header.set(LOG_HEADERS.full, 'true');
+        if (endReason !== undefined) header.set(LOG_HEADERS.end, endReason);
+        try {
+          const stored = await client.publish(logSubject(ref), encodeLogEntries(entries), {
+            headers: header,
+            timeout: PUBLISH_TIMEOUT_MS,
+            expect: { streamName: LOG_STREAM, lastSubjectSequence: position.sequence },
+          });
+          return {
+            nextEntry: position.nextEntry + entries.length,
+            sequence: stored.seq,
+            ended: endReason !== undefined,
+            full,
+            ...(startNs !== undefined && { startNs }),
+          };
+        } catch (error) {
+          if (isApiError(error, JetStreamApiCodes.StreamWrongLastSequence)) return undefined;
+          throw error;
+        }
+      }),
   };
 
-  async function open(): Promise<{ client: JetStreamClient; manager: JetStreamManager }> {
+  /** A stream that is missing is made again with the next step: somebody has deleted it, or the disk is a new one. */
+  async function withStream<T>(step: (opened: Opened) => Promise<T>): Promise<T> {
+    try {
+      return await step(await open());
+    } catch (error) {
+      if (isMissing(error)) opened = undefined;
+      throw error;
+    }
+  }
+
+  async function open(): Promise<Opened> {
     opened ??= connected.then(async (connection) => {
       const manager = await jetstreamManager(connection);
       await ensureLogStream(manager);
@@ -139,6 +149,18 @@ export function createLogStream(connected: Promise<NatsConnection>): LogStream {
       throw error;
     }
   }
+}
+
+interface Opened {
+  readonly client: JetStreamClient;
+  readonly manager: JetStreamManager;
+}
+
+/** Nobody answers to the subjects of a stream that is not there. */
+function isMissing(error: unknown): boolean {
+  const { cause } = error as Error;
+  const isUnheard = cause instanceof RequestError && cause.isNoResponders();
+  return isUnheard || isApiError(error, JetStreamApiCodes.StreamNotFound);
 }
 
 function isApiError(error: unknown, code: number): boolean {

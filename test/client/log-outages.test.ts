@@ -1,6 +1,4 @@
 /** What readers of logs go through: links that break, servers that go, refuse, or come back with an older state. */
-import { cp, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -82,21 +80,13 @@ it('shows a log once and whole when NATS comes back with an older state, and the
     numbersTo(to)
       .slice(from)
       .map((number) => line(String(number)));
-  const data = join(nats.folder, 'jetstream');
-  const older = join(nats.folder, 'older');
   const follower = aFollower(aReader(nats.url), { run, ranks: 1 });
   for (let number = 0; number < 10; number += 1) await writeLog(stream, ref, entries(number, number + 1));
   await follower.has('9\n');
-  await nats.kill();
-  await cp(data, older, { recursive: true });
-  await nats.start();
+  await nats.keepState();
   for (let number = 10; number < 20; number += 1) await writeLog(stream, ref, entries(number, number + 1));
   await follower.has('19\n');
-
-  await nats.kill();
-  await rm(data, { recursive: true });
-  await cp(older, data, { recursive: true });
-  await nats.start();
+  await nats.goBack();
   // In fewer messages than before: their numbers in the stream are ones that the follower has passed.
   await writeLog(stream, ref, entries(10, 18));
   await writeLog(stream, ref, entries(18, 30), 'exit 0');

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, constants } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -20,6 +20,10 @@ export interface TestNats {
   kill(): Promise<void>;
   /** On the same port with the same data. */
   start(): Promise<void>;
+  /** Has it start anew, and keeps its state for `goBack`. */
+  keepState(): Promise<void>;
+  /** As after a power cut before the disk had everything, or with a restored backup. */
+  goBack(): Promise<void>;
   /** With the text of a configuration, by which it may refuse this test: so whether it is up is not waited for. */
   restart(config: string): Promise<void>;
   /** Ends the server and removes its data. */
@@ -30,6 +34,8 @@ export async function startNats(): Promise<TestNats> {
   const folder = await mkdtemp(join(tmpdir(), 'mcli-test-nats-'));
   const port = await freePort();
   const url = `nats://127.0.0.1:${port}`;
+  const data = join(folder, 'jetstream');
+  const kept = join(folder, 'kept');
   let server: ChildProcess | undefined;
 
   const run = async (...more: readonly string[]): Promise<void> => {
@@ -53,6 +59,17 @@ export async function startNats(): Promise<TestNats> {
       await run('-js', '-sd', folder);
       const probe = await nats.connect();
       await probe.close();
+    },
+    async keepState() {
+      await nats.kill();
+      await cp(data, kept, { recursive: true });
+      await nats.start();
+    },
+    async goBack() {
+      await nats.kill();
+      await rm(data, { recursive: true });
+      await cp(kept, data, { recursive: true });
+      await nats.start();
     },
     async restart(config) {
       await nats.kill();
