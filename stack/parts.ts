@@ -53,7 +53,8 @@ export function natsConfigText(home: StackHome, ports: StackPorts): string {
     `listen: "${LOOPBACK}:${ports.nats}"`,
     `http: "${LOOPBACK}:${ports.natsMonitor}"`,
     'max_payload: 8MB',
-    `jetstream { store_dir: ${JSON.stringify(home.natsData)} }`,
+    // On the disk before it is acknowledged, as in deploy/nats/nats.conf.
+    `jetstream { store_dir: ${JSON.stringify(home.natsData)}, sync_interval: always }`,
     '',
   ].join('\n');
 }

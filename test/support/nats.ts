@@ -102,7 +102,7 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-function natsServerBinary(): string {
+export function natsServerBinary(): string {
   const named = process.env['MCLI_NATS_SERVER_BIN'];
   if (named !== undefined) return named;
   const tools = process.env['MCLI_TOOLS_DIR'] ?? '/tmp/mcli-tools';
