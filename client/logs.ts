@@ -1,8 +1,7 @@
 /** Logs of runs out of JetStream: what is there, then what comes. */
-import { LOG_HEADERS } from '../core/log-entries.ts';
 import type { Connections } from './connection.ts';
 import { lastLines } from './last-lines.ts';
-import { lastMessage, LogReader } from './log-reader.ts';
+import { LogReader } from './log-reader.ts';
 import type { LogChunk, ReadingLimits } from './log-reader.ts';
 import { mergeByTime } from './merge-by-time.ts';
 import type { MergeLimits } from './merge-by-time.ts';
@@ -18,8 +17,6 @@ export interface LogSelection {
   /** Of what is stored, only the last lines. */
   readonly tail?: number;
 }
-
-type FailedSelection = Pick<LogSelection, 'run' | 'ranks'> & { readonly resumption: number };
 
 export interface FollowOptions {
   /** Resolves when the run has ended: what is stored by then is the rest. */
@@ -66,19 +63,6 @@ export class Logs {
     } finally {
       stop.abort();
     }
-  }
-
-  /** Which rank of a resumption ended first with an exit code other than 0; `undefined` where none did. */
-  async firstFailedRank({ run, resumption, ranks }: FailedSelection): Promise<number | undefined> {
-    const client = await this.connections.logs();
-    const ends = await Promise.all(
-      Array.from({ length: ranks }, async (_, rank) => {
-        const message = await lastMessage(client, { run, resumption, rank });
-        const failed = /^exit [^0]/.test(message?.header.get(LOG_HEADERS.end) ?? '');
-        return failed && message ? { rank, at: message.seq } : undefined;
-      }),
-    );
-    return ends.filter((end) => end !== undefined).sort((a, b) => a.at - b.at)[0]?.rank;
   }
 
   /** One for each rank, so that they can be merged by time. */

@@ -32,6 +32,8 @@ import { RunNotFound, RunSilent, UserInvalid } from './errors.ts';
 import { GRPC, grpcCode } from './grpc-codes.ts';
 import { heartbeatsOf, heartbeatsOfAll } from './heartbeats.ts';
 import type { Heartbeat } from './heartbeats.ts';
+import { RankFailures } from './rank-failures.ts';
+import type { HistoryEvent, RankFailure } from './rank-failures.ts';
 import { RunHistory } from './run-history.ts';
 import type { RunDetails } from './run-history.ts';
 import { listRuns, quoted } from './run-list.ts';
@@ -94,15 +96,24 @@ export class Runs {
   async describe(run: string): Promise<RunDetails> {
     const client = await this.connections.temporal();
     const history = new RunHistory(client, run);
-    try {
-      const { events } = await client.workflow.getHandle(run).fetchHistory();
-      for (const event of events ?? []) await history.add(event);
-    } catch (error) {
-      throw notFound(error, run);
-    }
+    for (const event of await this.events(client, run)) await history.add(event);
     const details = history.current();
     if (!details || details.rejected) throw new RunNotFound(run);
     return details;
+  }
+
+  /**
+   * What ended a resumption early, of the rank that failed first; undefined where none failed by itself.
+   * @throws RunNotFound
+   */
+  async firstFailure(run: string, resumption: number): Promise<RankFailure | undefined> {
+    const client = await this.connections.temporal();
+    const [history, failures] = [new RunHistory(client, run), new RankFailures(client)];
+    for (const event of await this.events(client, run)) {
+      await history.add(event);
+      await failures.add(event);
+    }
+    return failures.first({ resumption, lifecycle: history.current()?.lifecycle ?? [] });
   }
 
   /**
@@ -215,6 +226,14 @@ export class Runs {
       const found = await client.workflow.count(`WorkflowId = ${quoted(run)}`);
       if (found.count === 0) return;
       await sleep(RECONNECT_MS);
+    }
+  }
+
+  private async events(client: Client, run: string): Promise<readonly HistoryEvent[]> {
+    try {
+      return (await client.workflow.getHandle(run).fetchHistory()).events ?? [];
+    } catch (error) {
+      throw notFound(error, run);
     }
   }
 

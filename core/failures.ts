@@ -314,7 +314,7 @@ function seconds(ms: number): string {
  * The failure that stands for the run when ranks of a gang fail together: the first, since the others lost a peer. By
  * the clocks of the nodes, because answers of several nodes overtake each other.
  */
-export function rootCause(failures: readonly RunFailure[]): RunFailure | undefined {
+export function rootCause<T extends RunFailure>(failures: readonly T[]): T | undefined {
   const time = ({ failedAt = '' }: RunFailure): string => failedAt;
   return failures.toSorted((a, b) => Number(time(a) > time(b)) - Number(time(a) < time(b)))[0];
 }

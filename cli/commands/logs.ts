@@ -35,7 +35,9 @@ export async function logs(context: CliContext, name: string | undefined, flags:
     );
   }
   const ranks = details.resources?.nodes ?? 1;
-  const rank = await chosenRank(mcli, { run, resumption, ranks }, flags);
+  const rank = flags.failed
+    ? await failedRank(context, run, resumption)
+    : chosenRank(run, ranks, flags.nodeRank ?? flags.node ?? flags.rank);
   const selection: LogSelection = {
     run,
     ranks,
@@ -81,25 +83,24 @@ function refuseBeforeStart({ name, status, resumption }: RunDetails): void {
   });
 }
 
-async function chosenRank(
-  mcli: Mcli,
-  { run, resumption, ranks }: { readonly run: string; readonly resumption: number; readonly ranks: number },
-  flags: LogsFlags,
-): Promise<number | undefined> {
-  const rank = flags.nodeRank ?? flags.node ?? flags.rank;
-  if (rank !== undefined && rank >= ranks) {
-    throw new CliError({
-      message: `Run ${run} has no rank ${rank}`,
-      why: `it has ${ranks}, one for each node, counted from 0`,
-      fix: `Ask for --node-rank 0 to ${ranks - 1}.`,
-    });
+function chosenRank(run: string, ranks: number, rank: number | undefined): number | undefined {
+  if (rank === undefined || rank < ranks) return rank;
+  throw new CliError({
+    message: `Run ${run} has no rank ${rank}`,
+    why: `it has ${ranks}, one for each node, counted from 0`,
+    fix: `Ask for --node-rank 0 to ${ranks - 1}.`,
+  });
+}
+
+async function failedRank(context: CliContext, run: string, resumption: number): Promise<number> {
+  const failure = await (await context.mcli()).runs.firstFailure(run, resumption);
+  if (failure) {
+    context.say(`i Rank ${failure.rank} on ${failure.node} failed first: ${failure.message}`);
+    return failure.rank;
   }
-  if (!flags.failed) return rank;
-  const failed = await mcli.logs.firstFailedRank({ run, resumption, ranks });
-  if (failed !== undefined) return failed;
   throw new CliError({
     message: `No rank of run ${run} has failed in resumption ${resumption}`,
-    why: 'none ended by itself with an exit code other than 0',
+    why: 'nothing in its history says that one has ended by itself other than with exit code 0',
     fix: `See all of them: mcli logs ${run} --resumption ${resumption}`,
   });
 }

@@ -121,7 +121,6 @@ it('ends with the run when no node has ever written a log', async () => {
   follower.end();
   await follower.done;
   expect(follower.text()).toBe('');
-  expect(await aReader(nats.url).firstFailedRank({ run, resumption: 0, ranks: 2 })).toBeUndefined();
 });
 
 it('says that it may not read a log, and waits for nothing', async () => {

@@ -64,17 +64,6 @@ describe('reading a log', () => {
 });
 
 describe('looking for what failed', () => {
-  it('knows the rank that ended first with an error', async () => {
-    const run = aRun();
-    const which = { run, resumption: 0, ranks: 4 };
-    await write(refOf(run, 0), [line('fine')], 'exit 0');
-    await write(refOf(run, 1), [line('open')]);
-    expect(await aClient().firstFailedRank(which)).toBeUndefined();
-    await write(refOf(run, 2), [line('first')], 'exit 1');
-    await write(refOf(run, 3), [line('second')], 'exit 134');
-    expect(await aClient().firstFailedRank(which)).toBe(2);
-  });
-
   it('finds the first traceback of all ranks, without what others printed meanwhile', async () => {
     const run = aRun();
     const traceback = (rank: number, atMs: number): LogEntry[] => [

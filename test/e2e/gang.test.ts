@@ -77,6 +77,8 @@ describe('a gang', () => {
     expect(stderr).toContain('why: Rank 1 on node-1: The command was killed by SIGKILL.');
     expect(stdout).toContain('[rank 0] my peer is gone\n');
     const run = /Run (\S+) submitted/.exec(stderr)?.[1] ?? '';
+    const failed = await home.mcli('logs', run, '--failed');
+    expect(failed.stderr).toContain('Rank 1 on node-1 failed first: The command was killed by SIGKILL.');
     expect(containers(run)).toEqual([]);
   });
 
@@ -89,6 +91,10 @@ describe('a gang', () => {
     expect(code).toBe(1);
     expect(stderr).toContain('why: Rank 1 on node-1: The command ended with exit code 3.');
     expect(stdout).toBe('[rank 0] up\n[rank 0] saved\n');
+    const run = /Run (\S+) submitted/.exec(stderr)?.[1] ?? '';
+    const failed = await home.mcli('logs', run, '--failed');
+    expect(failed).toMatchObject({ code: 0, stdout: '' });
+    expect(failed.stderr).toContain('Rank 1 on node-1 failed first: The command ended with exit code 3.');
   });
 
   it('stops as one', async () => {
