@@ -14,6 +14,7 @@
  */
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { NEWLINE } from '../core/log-entries.ts';
 import type { LogEntry } from '../core/log-entries.ts';
 import type { RankRef } from '../core/naming.ts';
 import { containerName } from '../core/naming.ts';
@@ -392,7 +393,6 @@ class RankLog {
   }
 }
 
-const NEWLINE = 10;
 const BEGINNING_IS_GONE =
   'Lines are missing here: the log grew past twice its limit (MCLI_NODE_LOG_LIMIT_MB) before it could be kept. ' +
   'What the run prints from here on is not kept.';

@@ -112,6 +112,7 @@ class LogFollower {
           await writer.write(chunk);
           this.onProgress?.();
         }
+        await writer.finish();
         return;
       } catch (error) {
         if (hasBegun) throw error;

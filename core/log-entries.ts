@@ -21,6 +21,8 @@ export const LOG_HEADERS = {
   end: 'Mcli-End',
 } as const;
 
+export const NEWLINE = 10;
+
 const ENTRY_HEADER_BYTES = 13;
 
 export function encodeLogEntries(entries: readonly LogEntry[]): Uint8Array {

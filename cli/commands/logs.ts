@@ -52,7 +52,7 @@ export async function logs(context: CliContext, name: string | undefined, flags:
   });
   if (flags.follow) await follow(mcli, selection, writer);
   else if (flags.firstException) await showFirstException(context, mcli, selection, writer);
-  else for await (const chunk of mcli.logs.read(selection)) await writer.write(chunk);
+  else await writer.writeAll(mcli.logs.read(selection));
   return EXIT.ok;
 }
 
@@ -116,6 +116,7 @@ async function showFirstException(
     found = true;
     await writer.write(chunk);
   }
+  await writer.finish();
   if (!found) context.say(`i There is no Python exception in the log of ${selection.run}.`);
 }
 
@@ -128,7 +129,7 @@ async function follow(mcli: Mcli, selection: LogSelection, writer: LogWriter): P
   try {
     const watching = untilEnded(mcli, selection.run, signal);
     const ended = watching.catch(() => undefined);
-    for await (const chunk of mcli.logs.follow(selection, { ended, signal })) await writer.write(chunk);
+    await writer.writeAll(mcli.logs.follow(selection, { ended, signal }));
     await watching;
   } finally {
     process.off('SIGINT', onInterrupt);

@@ -2,7 +2,9 @@
 import type { Writable } from 'node:stream';
 import { styleText } from 'node:util';
 import type { LogChunk } from '../../client/index.ts';
-import type { LogEntry } from '../../core/log-entries.ts';
+import { endsLine, LogLines } from '../../client/log-lines.ts';
+import type { LogLine } from '../../client/log-lines.ts';
+import { NEWLINE } from '../../core/log-entries.ts';
 
 export interface LogFormat {
   readonly timestamps: boolean;
@@ -17,7 +19,7 @@ export interface LogFormat {
 export class LogWriter {
   private readonly out: Writable;
   private readonly format: LogFormat;
-  private readonly openLines = new Map<string, OpenLine>();
+  private readonly lines = new LogLines();
   private readonly names = new Map<number, string>();
 
   constructor(out: Writable, format: LogFormat) {
@@ -25,9 +27,27 @@ export class LogWriter {
     this.format = format;
   }
 
+  /** A whole log, to its last line: nobody says of a log that goes on, or of a lost node, that it has ended. */
+  async writeAll(chunks: AsyncIterable<LogChunk>): Promise<void> {
+    for await (const chunk of chunks) await this.write(chunk);
+    await this.finish();
+  }
+
   /** Resolves when the stream can take more: a slow terminal slows the reader down, and nothing piles up. */
   async write(chunk: LogChunk): Promise<void> {
-    const bytes = this.format.timestamps || this.format.ranks ? this.lines(chunk) : plain(chunk.entries);
+    const { timestamps, ranks } = this.format;
+    const parts =
+      timestamps || ranks ? this.formatted(this.lines.add(chunk)) : chunk.entries.map(({ bytes }) => bytes);
+    await this.print(parts);
+  }
+
+  /** What has no newline yet, since nothing more comes. */
+  async finish(): Promise<void> {
+    await this.print(this.formatted(this.lines.rest()));
+  }
+
+  private async print(parts: readonly Uint8Array[]): Promise<void> {
+    const bytes = Buffer.concat(parts);
     if (bytes.length === 0 || this.out.write(bytes)) return;
     await new Promise<void>((resolve) => {
       const done = (): void => {
@@ -38,31 +58,20 @@ export class LogWriter {
     });
   }
 
-  private lines(chunk: LogChunk): Buffer {
-    const key = `${chunk.resumption}/${chunk.rank}`;
+  private formatted(lines: Iterable<LogLine>): Uint8Array[] {
     const parts: Uint8Array[] = [];
-    for (const entry of chunk.entries) {
-      const line = this.openLines.get(key) ?? { parts: [this.prefix(chunk, entry)], bytes: 0 };
-      line.parts.push(entry.bytes);
-      line.bytes += entry.bytes.length;
-      const isWhole = entry.bytes.at(-1) === NEWLINE;
-      if (isWhole || line.bytes >= LONGEST_LINE_BYTES) {
-        parts.push(...line.parts);
-        if (!isWhole) parts.push(Uint8Array.of(NEWLINE));
-        this.openLines.delete(key);
-      } else this.openLines.set(key, line);
+    for (const line of lines) {
+      parts.push(this.prefix(line));
+      for (const entry of line.entries) parts.push(entry.bytes);
+      const last = line.entries.at(-1);
+      if (last && !endsLine(last)) parts.push(Uint8Array.of(NEWLINE));
     }
-    const rest = this.openLines.get(key);
-    if (chunk.end && rest) {
-      parts.push(...rest.parts, Uint8Array.of(NEWLINE));
-      this.openLines.delete(key);
-    }
-    return Buffer.concat(parts);
+    return parts;
   }
 
-  private prefix({ rank }: LogChunk, { timeNs }: LogEntry): Uint8Array {
+  private prefix({ chunk, timeNs }: LogLine): Uint8Array {
     const time = this.format.timestamps ? `${isoNanos(timeNs)} ` : '';
-    return Buffer.from(`${time}${this.format.ranks ? this.name(rank) : ''}`);
+    return Buffer.from(`${time}${this.format.ranks ? this.name(chunk.rank) : ''}`);
   }
 
   /** In colour on a terminal, where nobody has set NO_COLOR. */
@@ -76,13 +85,6 @@ export class LogWriter {
   }
 }
 
-interface OpenLine {
-  readonly parts: Uint8Array[];
-  bytes: number;
-}
-
-/** A longer line is broken, so that one without an end does not fill the memory. */
-const LONGEST_LINE_BYTES = 1_048_576;
 /** Those that are readable on a dark and on a light background, and say nothing of success or failure. */
 const RANK_COLORS = [
   'cyan',
@@ -93,11 +95,6 @@ const RANK_COLORS = [
   'magentaBright',
   'blueBright',
 ] as const;
-const NEWLINE = 10;
-
-function plain(entries: readonly LogEntry[]): Buffer {
-  return Buffer.concat(entries.map(({ bytes }) => bytes));
-}
 
 /** `2026-01-02T03:04:05.678901234Z`. */
 function isoNanos(timeNs: bigint): string {

@@ -5,17 +5,29 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { LogWriter } from '../../cli/output/log-writer.ts';
 import type { LogFormat } from '../../cli/output/log-writer.ts';
 import type { LogChunk } from '../../client/index.ts';
+import { lastLines } from '../../client/last-lines.ts';
 
 const PLAIN = { timestamps: false, ranks: false };
 const RANKS = { timestamps: false, ranks: true };
 
 function chunk(rank: number, texts: readonly string[], end = false): LogChunk {
+  // What begins with `2>` was printed on stderr.
   const entries = texts.map((text) => ({
-    stream: 'stdout' as const,
+    stream: text.startsWith('2>') ? ('stderr' as const) : ('stdout' as const),
     timeNs: 1_795_456_752_265_640_668n,
     bytes: Buffer.from(text, 'latin1'),
   }));
   return { run: 'r', resumption: 0, rank, entries, end };
+}
+
+async function* arriving(chunks: readonly LogChunk[]): AsyncGenerator<LogChunk> {
+  yield* chunks;
+}
+
+async function lastOf(chunks: readonly LogChunk[], count: number): Promise<LogChunk[]> {
+  const last: LogChunk[] = [];
+  for await (const one of lastLines(arriving(chunks), count)) last.push(one);
+  return last;
 }
 
 async function written(format: LogFormat, chunks: readonly LogChunk[], isTerminal = false): Promise<string> {
@@ -25,7 +37,7 @@ async function written(format: LogFormat, chunks: readonly LogChunk[], isTermina
     getColorDepth: () => WriteStream.prototype.getColorDepth(),
   });
   const writer = new LogWriter(out, format);
-  for (const one of chunks) await writer.write(one);
+  await writer.writeAll(arriving(chunks));
   return (out.read() as Buffer | null)?.toString('latin1') ?? '';
 }
 
@@ -47,6 +59,22 @@ describe('the log of a run, written for people', () => {
   it('keeps lines of several ranks apart, though their pieces come in turns', async () => {
     const turns = [chunk(0, ['long ']), chunk(1, ['short\n']), chunk(0, ['line\n', 'rest'], true)];
     expect(await written(RANKS, turns)).toBe('[rank 1] short\n[rank 0] long line\n[rank 0] rest\n');
+  });
+
+  it('shows a last line without a newline, also of a rank whose log nobody has ended', async () => {
+    const open = [chunk(0, ['one\n', 'ended'], true), chunk(1, ['lost'])];
+    expect(await written(RANKS, open)).toBe('[rank 0] one\n[rank 0] ended\n[rank 1] lost\n');
+    const last = await lastOf(open, 2);
+    expect(await written(RANKS, last)).toBe('[rank 0] ended\n[rank 1] lost\n');
+    const next = { ...chunk(0, ['next\n']), resumption: 1 };
+    expect(await written(RANKS, [...last.slice(0, 1), next])).toBe('[rank 0] ended\n[rank 0] next\n');
+  });
+
+  it('keeps the two streams of a rank apart, where a line of one comes between the pieces of the other', async () => {
+    const pieces = [chunk(0, ['long ', '2>warning\n', 'line\n'], true)];
+    expect(await written(RANKS, pieces)).toBe('[rank 0] 2>warning\n[rank 0] long line\n');
+    const last = await lastOf(pieces, 1);
+    expect(await written(PLAIN, last)).toBe('long line\n');
   });
 
   it('shows the time of a line to the nanosecond', async () => {

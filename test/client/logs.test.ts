@@ -61,6 +61,19 @@ describe('reading a log', () => {
     expect(await read({ run, ranks: 1, rank: 0, tail: 2 })).toBe(`${'x'.repeat(32_768)}y\na3\n`);
     expect(await read({ run, ranks: 2, tail: 0 })).toBe('');
   });
+
+  it('gives the end of a last line that never ends, and holds no more of it', async () => {
+    const run = aRun();
+    const piece = { ...line(''), bytes: Buffer.alloc(16_384, '\r') };
+    for (let number = 0; number < 10; number += 1)
+      await write(
+        refOf(run),
+        Array.from({ length: 15 }, () => piece),
+      );
+    const text = await read({ run, ranks: 1, tail: 1 });
+    expect(text.length).toBeLessThanOrEqual(1_048_576);
+    expect(text.length).toBeGreaterThan(0);
+  });
 });
 
 describe('looking for what failed', () => {
@@ -74,16 +87,45 @@ describe('looking for what failed', () => {
     ];
     await write(refOf(run, 0), [line('step 1', 1), ...traceback(0, 20)]);
     await write(refOf(run, 1), [line('step 1', 2), ...traceback(1, 10)]);
-    const text = await textOfAll(firstException(aClient().read({ run, ranks: 2 })));
-    expect(text.split('\n')).toEqual([
+    expect(await exceptionOf(run, 2)).toEqual([
       '[rank1]: Traceback (most recent call last):',
       '[rank1]:   File "train.py", line 3, in <module>',
       '[rank1]: ValueError: loss is nan',
-      '',
     ]);
   });
-});
 
+  it('finds a traceback whole, whatever was printed between its lines, and whatever stood before it', async () => {
+    const run = aRun();
+    await write(refOf(run), [
+      line('  0%|          | 0/10\rTraceback (most recent call last):', 1, 'stderr'),
+      line('step 1: loss 0.1', 2),
+      line('  File "train.py", line 3, in <module>', 3, 'stderr'),
+      line('step 2: loss 0.1', 4),
+      line('ValueError: loss is nan', 5, 'stderr'),
+      line('and more', 6, 'stderr'),
+    ]);
+    expect(await exceptionOf(run)).toEqual([
+      '  0%|          | 0/10\rTraceback (most recent call last):',
+      '  File "train.py", line 3, in <module>',
+      'ValueError: loss is nan',
+    ]);
+  });
+
+  it('finds the traceback of the local rank that printed it first, of those that share a container', async () => {
+    const run = aRun();
+    const mixed = ['Traceback (most recent call last):', '  File "train.py", line 3', 'OutOfMemoryError: x'];
+    await write(
+      refOf(run),
+      mixed.flatMap((text) => [line(`[rank1]: ${text}`), line(`[rank0]: ${text}`)]),
+    );
+    expect(await exceptionOf(run)).toEqual(mixed.map((text) => `[rank1]: ${text}`));
+  });
+
+  const exceptionOf = async (run: string, ranks = 1): Promise<string[]> => {
+    const text = await textOfAll(firstException(aClient().read({ run, ranks })));
+    return text.split('\n').slice(0, -1);
+  };
+});
 describe('following a log', () => {
   it('gives what is there, then what comes, and ends behind the last line of an ended run', async () => {
     const run = aRun();
