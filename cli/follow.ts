@@ -11,6 +11,7 @@ import { statusWithReason } from './output/runs.ts';
 import { startSpinner } from './output/spinner.ts';
 import type { Spinner } from './output/spinner.ts';
 import { displayBytes } from './output/time.ts';
+import { untilContainersEnd } from './until-containers-end.ts';
 
 /** Answers with the exit code: the run's, or that of a person who pressed Ctrl-C. */
 export async function followRun(context: CliContext, run: string): Promise<number> {
@@ -51,7 +52,10 @@ async function follow(
       last = details;
     }
     // A run that has not started has no log.
-    if (last?.startedAt && !signal.aborted) await logs.finish();
+    if (last?.startedAt && !signal.aborted) {
+      await untilContainersEnd(mcli, last, signal);
+      await logs.finish();
+    }
   } finally {
     progress.close();
     logs.stop();

@@ -200,7 +200,7 @@ async function nextBatch(consumer: Consumer, count: number, stop: AbortSignal): 
 }
 
 /** `undefined` where there is none. */
-async function lastMessage(client: JetStreamClient, part: LogPart): Promise<StoredMsg | undefined> {
+export async function lastMessage(client: JetStreamClient, part: LogPart): Promise<StoredMsg | undefined> {
   return await storedMessage(client, { last_by_subj: logSubjects(part) });
 }
 

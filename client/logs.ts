@@ -1,7 +1,9 @@
 /** Logs of runs out of JetStream: what is there, then what comes. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LOG_HEADERS } from '../core/log-entries.ts';
 import type { Connections } from './connection.ts';
 import { lastLines } from './last-lines.ts';
-import { LogReader } from './log-reader.ts';
+import { lastMessage, LogReader } from './log-reader.ts';
 import type { LogChunk, ReadingLimits } from './log-reader.ts';
 import { mergeByTime } from './merge-by-time.ts';
 import type { MergeLimits } from './merge-by-time.ts';
@@ -65,6 +67,19 @@ export class Logs {
     }
   }
 
+  /** Resolves when the log of every rank of a resumption has its end; with the signal, since that of a lost node never has. */
+  async untilEnded(
+    { run, resumption, ranks }: Pick<LogSelection, 'run' | 'ranks'> & { readonly resumption: number },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const client = await this.connections.logs();
+    for (let rank = 0; rank < ranks && !signal.aborted;) {
+      const message = await lastMessage(client, { run, resumption, rank });
+      if (message?.header.has(LOG_HEADERS.end)) rank += 1;
+      else await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
   /** One for each rank, so that they can be merged by time. */
   private async readers({ run, resumption, ranks, rank }: LogSelection): Promise<LogReader[]> {
     await this.connections.logs();
@@ -77,6 +92,7 @@ export class Logs {
   }
 }
 
+const POLL_MS = 500;
 /** How long the lines of one rank wait for those of another that may be older. */
 const PATIENCE_MS = 200;
 /** Enough to keep the pipe full; a slow one has them through before the server gives up on the reader after 10 s. */

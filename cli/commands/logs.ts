@@ -6,6 +6,7 @@ import type { CliContext, Mcli } from '../context.ts';
 import { CliError, EXIT } from '../errors.ts';
 import { LogWriter } from '../output/log-writer.ts';
 import { latestRun } from '../select-runs.ts';
+import { untilContainersEnd } from '../until-containers-end.ts';
 
 export interface LogsFlags {
   readonly follow?: boolean;
@@ -25,7 +26,7 @@ export async function logs(context: CliContext, name: string | undefined, flags:
   const run = name ?? (await latestRun(mcli));
   if (name === undefined) context.say(`i No run name provided. Displaying log of latest run: ${run}`);
   if (flags.rank !== undefined) context.say('! --rank is deprecated. Use --node-rank.');
-  const details = await mcli.runs.describe(run);
+  const details = flags.follow ? await constructed(mcli, run) : await mcli.runs.describe(run);
   const resumption = chosenResumption(details, flags);
   const isNewest = resumption === details.resumption;
   if (isNewest && !flags.follow) refuseBeforeStart(details);
@@ -38,11 +39,13 @@ export async function logs(context: CliContext, name: string | undefined, flags:
   const rank = flags.failed
     ? await failedRank(context, run, resumption)
     : chosenRank(run, ranks, flags.nodeRank ?? flags.node ?? flags.rank);
+  // An earlier resumption has ended: there is nothing to wait for.
+  const follows = flags.follow && isNewest;
   const selection: LogSelection = {
     run,
     ranks,
     // Following means the run, whatever becomes of it; a resumption that was asked for stands alone.
-    ...(flags.follow && flags.resumption === undefined && !flags.prev ? {} : { resumption }),
+    ...(follows && flags.resumption === undefined ? {} : { resumption }),
     ...(rank !== undefined && { rank }),
     ...(flags.tail !== undefined && { tail: flags.tail }),
   };
@@ -50,10 +53,17 @@ export async function logs(context: CliContext, name: string | undefined, flags:
     timestamps: flags.timestamps ?? false,
     ranks: ranks > 1 && rank === undefined,
   });
-  if (flags.follow) await follow(mcli, selection, writer);
+  if (follows) await follow(mcli, selection, writer);
   else if (flags.firstException) await showFirstException(context, mcli, selection, writer);
   else await writer.writeAll(mcli.logs.read(selection));
   return EXIT.ok;
+}
+
+/** A run that was only just submitted does not know yet how many ranks it has. */
+async function constructed(mcli: Mcli, run: string): Promise<RunDetails> {
+  for await (const details of mcli.runs.watch(run)) if (details.resources) return details;
+  // Refused, or ended before.
+  return await mcli.runs.describe(run);
 }
 
 function chosenResumption({ name, resumption: newest }: RunDetails, { resumption, prev }: LogsFlags): number {
@@ -120,7 +130,7 @@ async function showFirstException(
   if (!found) context.say(`i There is no Python exception in the log of ${selection.run}.`);
 }
 
-/** Replays what is there, then goes on until the run has ended or somebody presses Ctrl-C. */
+/** Replays what is there, then goes on until the log has ended, or the run, or somebody presses Ctrl-C. */
 async function follow(mcli: Mcli, selection: LogSelection, writer: LogWriter): Promise<void> {
   const interrupt = new AbortController();
   const { signal } = interrupt;
@@ -130,6 +140,7 @@ async function follow(mcli: Mcli, selection: LogSelection, writer: LogWriter): P
     const watching = untilEnded(mcli, selection.run, signal);
     const ended = watching.catch(() => undefined);
     await writer.writeAll(mcli.logs.follow(selection, { ended, signal }));
+    interrupt.abort();
     await watching;
   } finally {
     process.off('SIGINT', onInterrupt);
@@ -137,5 +148,7 @@ async function follow(mcli: Mcli, selection: LogSelection, writer: LogWriter): P
 }
 
 async function untilEnded(mcli: Mcli, run: string, signal: AbortSignal): Promise<void> {
-  for await (const { status } of mcli.runs.watch(run, signal)) if (isTerminal(status)) return;
+  for await (const details of mcli.runs.watch(run, signal)) {
+    if (isTerminal(details.status)) return await untilContainersEnd(mcli, details, signal);
+  }
 }

@@ -140,6 +140,19 @@ describe('following a log', () => {
     expect(follower.text()).toBe('just before\nafter\nlast\n');
   });
 
+  it('of one resumption ends when every rank has ended its log, whatever becomes of the run', async () => {
+    const run = aRun();
+    await write(refOf(run, 0), [line('a')], 'exit 0');
+    const stored = aFollower({ run, ranks: 1, resumption: 0 });
+    await stored.done;
+    expect(stored.text()).toBe('a\n');
+    const follower = aFollower({ run, ranks: 2, resumption: 0 });
+    await follower.has('a\n');
+    await write(refOf(run, 1), [line('b')], 'exit 1');
+    await follower.done;
+    expect(follower.text()).toBe('a\nb\n');
+  });
+
   it('waits for a run that has not begun, and ends when it never does', async () => {
     const run = aRun();
     const follower = aFollower({ run, ranks: 2 });

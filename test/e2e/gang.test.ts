@@ -111,13 +111,15 @@ describe('a gang', () => {
   it('leaves no container behind when it is terminated in Temporal', async () => {
     const run = await home.submit(gangRun(UNTIL_STOPPED));
     await home.until(async () => (await home.mcli('logs', run)).stdout.split('up').length === 3);
+    const following = home.mcli('logs', run, '--follow');
     const connection = await Connection.connect({ address: await temporalAddress() });
     const client = new Client({ connection, namespace: NAMESPACE });
     await client.workflow.getHandle(run).terminate('by hand');
     await connection.close();
     await home.until(() => Promise.resolve(containers(run).length === 0));
-    const { stdout } = await home.mcli('logs', run);
-    expect(stdout.match(/saved/g)).toHaveLength(2);
+    for (const { stdout } of [await following, await home.mcli('logs', run)]) {
+      expect(stdout.match(/saved/g)).toHaveLength(2);
+    }
   });
 });
 
