@@ -174,7 +174,7 @@ class RankLog {
       const complete = await this.#read(mask);
       const gotOn = this.#entriesRead > before;
       fruitless = running || gotOn ? 0 : fruitless + 1;
-      if (fruitless >= MAX_FRUITLESS) this.#enqueueNotice(FILE_IS_DAMAGED, this.#lastRead?.timeNs);
+      if (fruitless >= MAX_FRUITLESS) this.#enqueueNotice(FILE_IS_DAMAGED);
       else if (running || !complete || !gotOn) {
         // A file that can't be read beyond a damaged place would be read from its start all the time. But when the
         // container has stopped, its GPUs wait.
@@ -307,9 +307,10 @@ class RankLog {
   }
 
   /** Takes the place of an entry; nothing but the end may follow. */
-  #enqueueNotice(text: string, timeNs = 0n): void {
+  #enqueueNotice(text: string, timeNs = this.#lastRead?.timeNs ?? nowNs()): void {
     if (this.#isOver) return;
-    const lineIsOpen = this.#lastRead !== undefined && this.#lastRead.bytes.at(-1) !== NEWLINE;
+    const before = this.#queue.at(-1);
+    const lineIsOpen = before ? before.bytes.at(-1) !== NEWLINE : this.#at.lineIsOpen;
     const bytes = Buffer.from(`${lineIsOpen ? '\n' : ''}[mcli] ${text}\n`);
     this.#notice = { stream: 'stderr', timeNs, bytes };
     this.#enqueue(this.#notice);
@@ -394,8 +395,8 @@ class RankLog {
 }
 
 const BEGINNING_IS_GONE =
-  'Lines are missing here: the log grew past twice its limit (MCLI_NODE_LOG_LIMIT_MB) before it could be kept. ' +
-  'What the run prints from here on is not kept.';
+  'Lines are missing here: the log grew past twice the limit (MCLI_NODE_LOG_LIMIT_MB) that its container was created ' +
+  'with, before it could be kept. What the run prints from here on is not kept.';
 
 const SECRETS_ARE_UNKNOWN =
   'Lines are missing here: the secrets that must not be seen in them can no longer be told, since the key of the node ' +
@@ -412,6 +413,10 @@ function limitReached(maxBytes: number): string {
     `This log reached its limit of ${limit} MB (MCLI_NODE_LOG_LIMIT_MB); ` +
     'what the run prints from here on is not kept.'
   );
+}
+
+function nowNs(): bigint {
+  return BigInt(Date.now()) * 1_000_000n;
 }
 
 function sizeOf(entry: LogEntry): number {

@@ -14,7 +14,7 @@ import {
 import type { NatsConnection } from '@nats-io/transport-node';
 import { headers, nanos, RequestError } from '@nats-io/transport-node';
 import type { LogEntry } from '../core/log-entries.ts';
-import { encodeLogEntries, LOG_HEADERS } from '../core/log-entries.ts';
+import { encodeLogEntries, LOG_HEADERS, NEWLINE } from '../core/log-entries.ts';
 import type { RankRef } from '../core/naming.ts';
 import { HISTORY_DAYS, LOG_STREAM, LOG_SUBJECTS, logSubject } from '../core/naming.ts';
 
@@ -27,9 +27,19 @@ export interface LogPosition {
   readonly ended: boolean;
   /** True when the log reached its limit: only the end may follow. */
   readonly full: boolean;
+  /** True when the last entry has no newline. */
+  readonly lineIsOpen: boolean;
   /** Time of the log's first entry in ns, once that is known. */
   readonly startNs?: bigint;
 }
+
+const NOTHING_YET: LogPosition = {
+  nextEntry: 0,
+  sequence: 0,
+  ended: false,
+  full: false,
+  lineIsOpen: false,
+};
 
 /** What is appended in one message; the position says where it stands. */
 export interface LogAddition {
@@ -85,7 +95,7 @@ export function createLogStream(connected: Promise<NatsConnection>): LogStream {
       withStream(async ({ manager }) => {
         // From the leader of the stream, not directly from any replica: a stale answer would cost a second round.
         const last = await manager.streams.getMessage(LOG_STREAM, { last_by_subj: logSubject(ref) });
-        if (last === null) return { nextEntry: 0, sequence: 0, ended: false, full: false };
+        if (last === null) return NOTHING_YET;
         const count = (name: string): number => Number(last.header.get(name) || 0);
         const start = last.header.get(LOG_HEADERS.start);
         return {
@@ -93,6 +103,7 @@ export function createLogStream(connected: Promise<NatsConnection>): LogStream {
           sequence: last.seq,
           ended: last.header.has(LOG_HEADERS.end),
           full: last.header.has(LOG_HEADERS.full),
+          lineIsOpen: ![undefined, NEWLINE].includes(last.data.at(-1)),
           ...(start !== '' && { startNs: BigInt(start) }),
         };
       }),
@@ -117,6 +128,7 @@ export function createLogStream(connected: Promise<NatsConnection>): LogStream {
             sequence: stored.seq,
             ended: endReason !== undefined,
             full,
+            lineIsOpen: entries.length === 0 ? position.lineIsOpen : entries.at(-1)?.bytes.at(-1) !== NEWLINE,
             ...(startNs !== undefined && { startNs }),
           };
         } catch (error) {
