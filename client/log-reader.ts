@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { JetStreamApiCodes, JetStreamApiError, JetStreamError } from '@nats-io/jetstream';
 import type { Consumer, JetStreamClient, JsMsg, MsgRequest, StoredMsg } from '@nats-io/jetstream';
 import { errors } from '@nats-io/transport-node';
+import type { MsgHdrs } from '@nats-io/transport-node';
 import { decodeLogEntries, LOG_HEADERS } from '../core/log-entries.ts';
 import type { LogEntry } from '../core/log-entries.ts';
 import { LOG_STREAM, logSubjects, parseLogSubject } from '../core/naming.ts';
@@ -28,7 +29,7 @@ export interface LogChunk extends RankRef {
   readonly end: boolean;
 }
 
-export interface ReadingLimits {
+interface Limits {
   /** Aborted when nothing more is written: what is stored by then is the rest. */
   readonly ended: AbortSignal;
   /** Stops at once. */
@@ -38,6 +39,8 @@ export interface ReadingLimits {
 const RETRY_MS = 300;
 /** How long a server is waited for that has no message, and how late the loss of a consumer is noticed. */
 const EXPIRES_MS = 2_000;
+/** Fewer are read sooner than their place is found. */
+const FEWEST_SKIPPED = 10_000;
 /** What a node writes in one message when it has much to write. */
 const FULL_MESSAGE_BYTES = 256 * 1024;
 /** Small messages become large ones without notice: a server hangs up on a client that is behind by 64 MiB. */
@@ -64,10 +67,34 @@ export class LogReader {
   }
 
   /**
+   * Leaves out what stands further from the end than so many entries, of the last resumption: looks for the place by halves,
+   * since every message tells where it stands. To be called first.
+   * @returns false where it is not worth while
+   */
+  async skipTo(entriesFromEnd: number): Promise<boolean> {
+    const link = this.#connections.natsLink;
+    const client = await this.#connections.logs();
+    const last = await lastMessage(client, this.#part);
+    const skipped = last ? nextEntryOf(last.header) - entriesFromEnd : 0;
+    if (!last || skipped < FEWEST_SKIPPED) return false;
+    let [low, high] = [1, last.seq];
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      const message = await storedMessage(client, { seq: middle, next_by_subj: last.subject } as MsgRequest);
+      if (message && nextEntryOf(message.header) <= skipped) low = message.seq + 1;
+      else high = middle;
+    }
+    // Another message than was seen, wherever that matters: then all is read.
+    this.#seen = { seq: low - 1, timeMs: NaN };
+    this.#link = link;
+    return true;
+  }
+
+  /**
    * What comes next; a second call goes on where the first has ended. Waits for a server that is away, and for a stream
    * that no node has made yet. The log of one rank ends with its end marker.
    */
-  async *chunks({ ended, signal }: ReadingLimits): AsyncGenerator<LogChunk> {
+  async *chunks({ ended, signal }: Limits): AsyncGenerator<LogChunk> {
     for (let isDone = this.#isOver; !isDone && !signal.aborted;) {
       const hasEnded = ended.aborted;
       const until = hasEnded ? signal : AbortSignal.any([signal, ended]);
@@ -140,7 +167,7 @@ export class LogReader {
   #take({ seq, time, subject, headers, data }: JsMsg): LogChunk | undefined {
     this.#seen = { seq, timeMs: time.getTime() };
     const entries = decodeLogEntries(data);
-    const first = Number(headers?.get(LOG_HEADERS.firstEntry));
+    const first = firstEntryOf(headers);
     const passed = this.#passed.get(subject) ?? first;
     this.#passed.set(subject, Math.max(passed, first + entries.length));
     const fresh = entries.slice(Math.max(0, passed - first));
@@ -183,6 +210,14 @@ async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<
   } finally {
     signal.removeEventListener('abort', stop);
   }
+}
+
+function firstEntryOf(header: MsgHdrs | undefined): number {
+  return Number(header?.get(LOG_HEADERS.firstEntry));
+}
+
+function nextEntryOf(header: MsgHdrs): number {
+  return firstEntryOf(header) + Number(header.get(LOG_HEADERS.entries));
 }
 
 async function nextBatch(consumer: Consumer, count: number, stop: AbortSignal): Promise<JsMsg[]> {

@@ -4,7 +4,8 @@ import { LOG_HEADERS } from '../core/log-entries.ts';
 import type { Connections } from './connection.ts';
 import { lastLines } from './last-lines.ts';
 import { lastMessage, LogReader } from './log-reader.ts';
-import type { LogChunk, ReadingLimits } from './log-reader.ts';
+import type { LogChunk } from './log-reader.ts';
+import { readTail } from './log-tail.ts';
 import { mergeByTime } from './merge-by-time.ts';
 import type { MergeLimits } from './merge-by-time.ts';
 
@@ -41,7 +42,7 @@ export class Logs {
   async *read(selection: LogSelection): AsyncGenerator<LogChunk> {
     const stop = new AbortController();
     try {
-      yield* stored(await this.readers(selection), selection, stop.signal);
+      yield* this.stored(selection, stop.signal);
     } finally {
       stop.abort();
     }
@@ -55,13 +56,12 @@ export class Logs {
     const stop = new AbortController();
     const stopped = AbortSignal.any([signal, stop.signal]);
     try {
-      const readers = await this.readers(selection);
-      yield* stored(readers, selection, stopped);
-      yield* inOrder(readers, {
-        ended: signalOf(ended),
-        signal: stopped,
-        patienceMs: PATIENCE_MS,
-      });
+      const readers = yield* this.stored(selection, stopped);
+      const limits = { ended: signalOf(ended), signal: stopped, patienceMs: PATIENCE_MS };
+      yield* byTime(
+        readers.map((reader) => reader.chunks(limits)),
+        limits,
+      );
     } finally {
       stop.abort();
     }
@@ -80,15 +80,38 @@ export class Logs {
     }
   }
 
-  /** One for each rank, so that they can be merged by time. */
-  private async readers({ run, resumption, ranks, rank }: LogSelection): Promise<LogReader[]> {
+  /** What is there. @returns the readers, which go on from there */
+  private async *stored(
+    selection: LogSelection,
+    signal: AbortSignal,
+  ): AsyncGenerator<LogChunk, readonly LogReader[]> {
     await this.connections.logs();
-    const each = rank === undefined ? Array.from({ length: ranks }, (_, index) => index) : [rank];
-    const bytesAhead = BYTES_AHEAD / each.length;
-    return each.map((rank) => {
-      const part = { run, rank, ...(resumption !== undefined && { resumption }) };
-      return new LogReader(this.connections, part, bytesAhead);
-    });
+    const ranks = ranksOf(selection);
+    const { tail } = selection;
+    const limits = { ended: AbortSignal.abort(), signal, patienceMs: Infinity };
+    if (tail === undefined) {
+      const readers = ranks.map((rank) => this.reader(selection, rank));
+      yield* byTime(
+        readers.map((reader) => reader.chunks(limits)),
+        limits,
+      );
+      return readers;
+    }
+    const tails = await Promise.all(
+      ranks.map((rank) => readTail(() => this.reader(selection, rank), tail, signal)),
+    );
+    const lines = byTime(
+      tails.map((one) => generated(one.lines)),
+      limits,
+    );
+    yield* lastLines(lines, tail);
+    return tails.map(({ reader }) => reader);
+  }
+
+  private reader(selection: LogSelection, rank: number): LogReader {
+    const { run, resumption } = selection;
+    const part = { run, rank, ...(resumption !== undefined && { resumption }) };
+    return new LogReader(this.connections, part, BYTES_AHEAD / ranksOf(selection).length);
   }
 }
 
@@ -98,22 +121,17 @@ const PATIENCE_MS = 200;
 /** Enough to keep the pipe full; a slow one has them through before the server gives up on the reader after 10 s. */
 const BYTES_AHEAD = 4 * 1024 * 1024;
 
-function stored(
-  readers: readonly LogReader[],
-  { tail }: LogSelection,
-  signal: AbortSignal,
-): AsyncGenerator<LogChunk> {
-  const chunks = inOrder(readers, { ended: AbortSignal.abort(), signal, patienceMs: Infinity });
-  return tail === undefined ? chunks : lastLines(chunks, tail);
+function ranksOf({ rank, ranks }: LogSelection): readonly number[] {
+  return rank === undefined ? Array.from({ length: ranks }, (_, index) => index) : [rank];
 }
 
-function inOrder(
-  readers: readonly LogReader[],
-  limits: ReadingLimits & MergeLimits,
-): AsyncGenerator<LogChunk> {
-  const parts = readers.map((reader) => reader.chunks(limits));
+function byTime(parts: readonly AsyncGenerator<LogChunk>[], limits: MergeLimits): AsyncGenerator<LogChunk> {
   const [only] = parts;
   return only && parts.length === 1 ? only : mergeByTime(parts, limits);
+}
+
+async function* generated(chunks: readonly LogChunk[]): AsyncGenerator<LogChunk> {
+  yield* chunks;
 }
 
 function signalOf(event: Promise<unknown>): AbortSignal {

@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { LogStream } from '../../activities/log-stream.ts';
@@ -60,6 +63,46 @@ describe('reading a log', () => {
     expect(await read({ run, ranks: 2, tail: 2 })).toBe('a3\nb4\n');
     expect(await read({ run, ranks: 1, rank: 0, tail: 2 })).toBe(`${'x'.repeat(32_768)}y\na3\n`);
     expect(await read({ run, ranks: 2, tail: 0 })).toBe('');
+  });
+
+  it('reads no more than the end of a long log for its last lines', async () => {
+    const run = aRun();
+    const lines = Array.from({ length: 400 }, (_, number) => line(`${number} ${'x'.repeat(500)}`));
+    for (let number = 0; number < 100; number += 1) await write(refOf(run), lines);
+    let bytes = 0;
+    const counter = createServer((socket) => {
+      const server = connect(Number(new URL(nats.url).port), '127.0.0.1');
+      server.on('data', (data) => (bytes += data.length));
+      socket.pipe(server).pipe(socket);
+      for (const side of [socket, server]) side.on('error', () => side.destroy());
+    }).listen(0, '127.0.0.1');
+    await once(counter, 'listening');
+    const { port } = counter.address() as AddressInfo;
+    const last = aReader(`nats://127.0.0.1:${port}`).read({ run, ranks: 1, resumption: 0, tail: 2 });
+    expect((await textOfAll(last)).split('\n').map((text) => text.slice(0, 4))).toEqual(['398 ', '399 ', '']);
+    expect(bytes).toBeLessThan(5_000_000);
+    await closeReaders();
+    counter.close();
+  });
+
+  it('gives the last lines of every rank whole, also where they are in many pieces', async () => {
+    const run = aRun();
+    const short = Array.from({ length: 12_000 }, (_, number) => line(String(number), number));
+    const piece = { ...line('', 20_000), bytes: Buffer.from('x') };
+    const long = [...Array.from({ length: 2_000 }, () => piece), line('', 20_000)];
+    for (let at = 0; at < short.length; at += 1_000) {
+      for (const rank of [0, 1]) await write(refOf(run, rank), short.slice(at, at + 1_000));
+    }
+    await write(refOf(run, 1), [...long, ...long]);
+    const whole = `${'x'.repeat(2_000)}\n`;
+    expect(await read({ run, ranks: 2, tail: 4 })).toBe(`11999\n11999\n${whole}${whole}`);
+    const follower = aFollower({ run, ranks: 2, tail: 3 });
+    await follower.has(whole);
+    await write(refOf(run, 0), [line('after')], 'exit 0');
+    await follower.has('after\n');
+    follower.end();
+    await follower.done;
+    expect(follower.text()).toBe(`11999\n${whole}${whole}after\n`);
   });
 
   it('gives the end of a last line that never ends, and holds no more of it', async () => {
