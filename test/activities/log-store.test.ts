@@ -105,3 +105,24 @@ it('makes the stream anew that somebody has deleted, and writes the whole log ag
   await follower.done;
   expect(follower.text()).toBe(numbers(200));
 }, 60_000);
+
+it.each([
+  ['can no longer be told', undefined],
+  ['are too much', [7 as unknown as string]],
+])(
+  'shows nothing of a log whose secrets %s, also when it writes it again',
+  async (words, secrets) => {
+    const rank = await aContainer('echo secret; sleep 600');
+    const secretsOf = () => Promise.resolve(secrets);
+    const logs = aLogShipper(Promise.resolve(connection), { secretsOf });
+    logs.follow(rank);
+    await isShipped(rank, 1);
+    await (await jetstreamManager(connection)).streams.delete(LOG_STREAM);
+    await docker.kill(containerName(rank), 'SIGKILL');
+    await logs.close(rank, 'exit 137');
+    const { text, ends } = await shippedLog(connection, rank);
+    expect(text).toMatch(new RegExp(`^\\[mcli] Lines are missing here: the secrets .* ${words}.*\n$`));
+    expect(ends).toEqual(['exit 137']);
+  },
+  60_000,
+);
