@@ -48,6 +48,14 @@ export interface FoundNode {
   readonly node: ClusterNode;
 }
 
+/** Also those that only leases name: a cluster that has lost its memory may never hear of them again. */
+function nodesOf({ snapshot: { nodes, leases } }: ClusterView): ClusterNode[] {
+  const named = new Set(leases.flatMap(({ ranks }) => ranks.map(({ node }) => node)));
+  for (const { node } of nodes) named.delete(node);
+  const unknown = { gpuType: null, gpus: 0, cpuSlots: 0, alive: false, cordoned: false };
+  return [...nodes, ...[...named].map((node) => ({ ...unknown, node, address: node }))];
+}
+
 /**
  * The node of this name, on `cluster` or wherever it is.
  * @throws CliError where there is no such node, or one on several clusters
@@ -55,7 +63,7 @@ export interface FoundNode {
 export async function findNode(mcli: Mcli, name: string, cluster: string | undefined): Promise<FoundNode> {
   const views = await selectClusters(mcli, cluster === undefined ? [] : [cluster]);
   const found = views.flatMap((view) =>
-    view.snapshot.nodes
+    nodesOf(view)
       .filter(({ node }) => node === name)
       .map((node) => ({ view, cluster: view.snapshot.cluster, node })),
   );
