@@ -22,7 +22,8 @@ export const ENTRY_COMMAND = ['bash', '-p', ENTRY_PATH];
 
 /**
  * SIGTERM is handed on once, so that it can be repeated to a container that may be too young to hear it. `wait` ends
- * early for a signal: it is repeated until it has ended for the program. A failed program is followed by an attempt to
+ * early for a signal: it is repeated until it has ended for the program. With job control it also ends when the program
+ * stops itself, so the program may begin only when that is off again. A failed program is followed by an attempt to
  * write 64 KiB: full disks have no better witness, since an agent may not see the disk of the containers.
  */
 const ENTRY = `
@@ -34,10 +35,13 @@ pass_on() {
 }
 record() { echo "$code $end $disk $at" 1<> ${END_PATH}; }
 trap pass_on TERM
+exec {go}<> <(:)
 set -m
-"$BASH" ${PROGRAM_PATH} &
+{ read -r -u "$go"; exec {go}>&-; exec "$BASH" ${PROGRAM_PATH}; } &
 program=$!
 set +m
+echo >&"$go"
+exec {go}>&-
 exec 2> /dev/null
 if [ "$end" = told ]; then kill -TERM -- "-$program"; fi
 again=1
