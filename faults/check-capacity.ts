@@ -62,10 +62,10 @@ function checkTimes(notes: Notes, container: ContainerLife, { grantedAt, endedAt
 }
 
 function checkNode(notes: Notes, { name, gpus, cpuSlots }: NodeFacts, leases: readonly LeaseTime[]): void {
-  const shares = leases.flatMap(({ run, ranks, grantedAt, endedAt = Infinity }) =>
+  const shares = leases.flatMap(({ run, ranks, grantedEvent, endedEvent = Infinity }) =>
     ranks
       .filter(({ node }) => node === name)
-      .map(({ gpuIds }) => ({ run, gpuIds, startedAt: grantedAt, aliveUntil: endedAt })),
+      .map(({ gpuIds }) => ({ run, gpuIds, startedAt: grantedEvent, aliveUntil: endedEvent })),
   );
   const byGpu = groupBy(
     shares.flatMap((share) => share.gpuIds.map((gpu) => ({ ...share, gpu }))),

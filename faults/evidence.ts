@@ -85,15 +85,18 @@ export interface ContainerLife extends RankName {
   readonly seen: string;
 }
 
-/** From the cluster's history. */
+/** From the cluster's history. Times are the server's; what followed what for the cluster, only its events tell. */
 export interface LeaseTime {
   readonly run: string;
   readonly resumption: number;
   readonly fence: number;
   readonly ranks: readonly { readonly node: string; readonly gpuIds: readonly number[] }[];
   readonly grantedAt: number;
+  /** Number of the event, counted over all executions of the cluster. */
+  readonly grantedEvent: number;
   /** Absent while it is held. */
   readonly endedAt?: number;
+  readonly endedEvent?: number;
 }
 
 /** What `mcli logs` has of one rank of one resumption. One byte per character. */

@@ -3,7 +3,7 @@ import { check, INVARIANTS } from '../../faults/check.ts';
 import type { Invariant } from '../../faults/check.ts';
 import type { ContainerLife, Evidence } from '../../faults/evidence.ts';
 import { timelineOf } from '../../faults/timeline.ts';
-import { aDay, aFault, COUNTS_TO_FIVE, ENDLESS } from './evidence.ts';
+import { aDay, aFault, COUNTS_TO_FIVE, ENDLESS, heldFor } from './evidence.ts';
 
 type Day = ReturnType<typeof aDay>;
 const RUN = 'a-000001';
@@ -309,8 +309,16 @@ describe('the checker objects', () => {
 
   it('to a GPU that is leased twice', () => {
     const day = aDay();
-    const other = { ...day.leases[0]!, run: 'b-000002', fence: 7, grantedAt: 800, endedAt: 1_200 };
+    const other = { ...day.leases[0]!, run: 'b-000002', fence: 7, ...heldFor(800, 1_200) };
     expect(objections({ ...day, leases: [...day.leases, other] })).toEqual(['leased-once']);
+  });
+
+  it('to a GPU that was leased again before the cluster had it back, whatever the times are', () => {
+    const day = aDay();
+    const [lease] = day.leases;
+    const other = { ...lease!, run: 'b-000002', fence: 7, ...heldFor(1_000, 1_200), grantedEvent: 899 };
+    expect(objections({ ...day, leases: [lease!, other] })).toEqual(['leased-once']);
+    expect(objections({ ...day, leases: [lease!, { ...other, grantedEvent: 901 }] })).toEqual([]);
   });
 
   it('to a GPU that the node does not have', () => {
@@ -332,7 +340,7 @@ describe('the checker objects', () => {
 
   it('to two containers on one GPU, whatever the leases say', () => {
     const day = aDay();
-    const lease = { ...day.leases[0]!, run: 'b-000002', fence: 7, grantedAt: 900, endedAt: 1_500 };
+    const lease = { ...day.leases[0]!, run: 'b-000002', fence: 7, ...heldFor(900, 1_500) };
     const other = { run: 'b-000002', fence: 7, id: 'another', startedAt: 950, aliveUntil: 1_400 };
     const late = day.containers.map((life) => ({ ...life, aliveUntil: 1_000 }));
     const evidence = withContainer({ ...day, containers: late, leases: [...day.leases, lease] }, other);

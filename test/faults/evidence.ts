@@ -91,8 +91,7 @@ export function aDay({
     resumption,
     fence: resumption + 1,
     ranks: nodes.map((node) => ({ node, gpuIds: [0] })),
-    grantedAt: resumption * RESUMPTION_MS + 100,
-    endedAt: resumption * RESUMPTION_MS + 900,
+    ...heldFor(resumption * RESUMPTION_MS + 100, resumption * RESUMPTION_MS + 900),
   }));
   return {
     seed: 1,
@@ -124,6 +123,14 @@ export function aDay({
     faults,
   } satisfies Evidence;
 }
+
+/** Of a lease: its events have their times as numbers. */
+export const heldFor = (grantedAt: number, endedAt: number) => ({
+  grantedAt,
+  grantedEvent: grantedAt,
+  endedAt,
+  endedEvent: endedAt,
+});
 
 function printed(program: Program, name: { run: string; resumption: number; rank: number }): string {
   const count = program.lines ?? 5;
