@@ -10,7 +10,6 @@ const EVENT_DELAY_MS = 100;
 export function checkCapacity(evidence: Evidence): Findings {
   const notes = new Notes();
   for (const node of evidence.nodes) checkNode(notes, node, evidence.leases);
-  const held: { gpu: string; startedAt: number; aliveUntil: number; container: ContainerLife }[] = [];
   for (const container of evidence.containers) {
     notes.look('lease-for-container');
     const lease = leaseOf(container, evidence.leases);
@@ -19,22 +18,25 @@ export function checkCapacity(evidence: Evidence): Findings {
       continue;
     }
     checkTimes(notes, container, lease);
-    for (const gpu of lease.ranks[container.rank]?.gpuIds ?? []) {
-      held.push({ gpu: `${container.node}/${gpu}`, container, ...timesOf(container) });
-    }
+    checkGpus(notes, container, lease);
   }
-  for (const [gpu, holders] of groupBy(held, ({ gpu }) => gpu)) {
-    notes.look('gpu-held-once', holders.length);
-    for (const [earlier, later] of overlaps(holders)) {
-      // Two lives of one rank are another invariant's.
-      const message = `${nameOf(later.container)} began on GPU ${gpu} while ${nameOf(earlier.container)} was on it`;
-      notes.object('gpu-held-once', later.container.run, message);
-    }
-  }
+  checkHeld(notes, evidence.containers);
   return notes;
 }
 
-const timesOf = ({ startedAt, aliveUntil }: ContainerLife) => ({ startedAt, aliveUntil });
+/** By what the containers themselves have, whatever was leased to them. */
+function checkHeld(notes: Notes, containers: readonly ContainerLife[]): void {
+  const held = containers.flatMap((life) =>
+    life.gpuIds.map((gpu) => ({ ...life, gpu: `${life.node}/${gpu}` })),
+  );
+  for (const [gpu, holders] of groupBy(held, ({ gpu }) => gpu)) {
+    notes.look('gpu-held-once', holders.length);
+    for (const [earlier, later] of overlaps(holders)) {
+      const message = `${nameOf(later)} began on GPU ${gpu} while ${nameOf(earlier)} was on it`;
+      notes.object('gpu-held-once', later.run, message);
+    }
+  }
+}
 
 function leaseOf({ run, resumption, rank, fence, node }: ContainerLife, leases: readonly LeaseTime[]) {
   return leases.find(
@@ -44,6 +46,13 @@ function leaseOf({ run, resumption, rank, fence, node }: ContainerLife, leases: 
       lease.fence === fence &&
       lease.ranks[rank]?.node === node,
   );
+}
+
+function checkGpus(notes: Notes, container: ContainerLife, { ranks }: LeaseTime): void {
+  const leased = ranks[container.rank]?.gpuIds ?? [];
+  if (leased.join() === container.gpuIds.join()) return;
+  const message = `${nameOf(container)} has GPUs [${container.gpuIds.join()}], and a lease of [${leased.join()}]`;
+  notes.object('lease-for-container', container.run, message);
 }
 
 function checkTimes(notes: Notes, container: ContainerLife, { grantedAt, endedAt }: LeaseTime): void {

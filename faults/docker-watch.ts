@@ -17,13 +17,21 @@ const RECONNECT_MS = 100;
 const LOOK_MS = 1_000;
 const ANSWER_MS = 5_000;
 const KERNEL_LOOK_MS = 100;
+/** For how long the rest of a log is asked for. */
+const LAST_READ_MS = 15_000;
+
+/** As Docker says it when it does not know: it was dead. No program of the suite ends so. */
+const UNKNOWN_EXIT = 255;
 
 type Labels = Readonly<Record<string, string>>;
+/** What is asked of Docker. */
+export type WatchedDocker = Pick<Dockerode, 'getEvents' | 'listContainers' | 'getContainer' | 'modem'>;
 
+/** From one start of a container to its end. */
 interface Life {
   readonly id: string;
   readonly labels: Labels;
-  startedAt: number;
+  readonly startedAt: number;
   /** Main process on this machine; 0 until it is known. */
   pid: number;
   /** As the kernel tells it: another process may get the pid. */
@@ -45,13 +53,13 @@ interface DockerEvent {
 
 export class DockerWatch {
   private readonly node: string;
-  private readonly docker: Dockerode;
-  private readonly lives = new Map<string, Life>();
+  private readonly docker: WatchedDocker;
+  private readonly lives: Life[] = [];
   /** Containers of which Docker has told no start, by id: it may die before it does. */
   private readonly unstarted = new Map<string, Labels>();
   private readonly closing = new AbortController();
 
-  constructor(node: string, docker: Dockerode) {
+  constructor(node: string, docker: WatchedDocker) {
     this.node = node;
     this.docker = docker;
     void this.watchEvents();
@@ -65,7 +73,7 @@ export class DockerWatch {
 
   /** Of the containers that live now: own names of their runs, by id. */
   alive(): { readonly id: string; readonly run: string; readonly resumption: number }[] {
-    return [...this.lives.values()]
+    return this.lives
       .filter((life) => isAlive(life))
       .map(({ id, labels }) => ({
         id,
@@ -75,13 +83,14 @@ export class DockerWatch {
   }
 
   evidence(): ContainerLife[] {
-    return [...this.lives.values()].map((life) => ({
+    return this.lives.map((life) => ({
       id: life.id,
       node: this.node,
       run: life.labels[LABELS.run] ?? '',
       resumption: Number(life.labels[LABELS.resumption]),
       rank: Number(life.labels[LABELS.rank]),
       fence: Number(life.labels[LABELS.fence]),
+      gpuIds: (life.labels[LABELS.gpus] ?? '').split(',').filter(Boolean).map(Number),
       startedAt: life.startedAt,
       aliveUntil: aliveUntil(life),
       ...(life.exitCode === undefined ? {} : { exitCode: life.exitCode }),
@@ -118,21 +127,14 @@ export class DockerWatch {
     }
   }
 
+  /** Some are heard twice: those of the moment in which the daemon was lost. */
   private hear({ Action, Actor, timeNano }: DockerEvent): void {
     const at = timeNano / 1e6;
     if (Actor.Attributes[LABELS.run] === undefined) return;
     if (Action === 'create') {
-      this.unstarted.set(Actor.ID, Actor.Attributes);
-      return;
-    }
-    if (Action === 'start') {
-      this.meet(Actor.ID, Actor.Attributes, at);
-      return;
-    }
-    const life = this.lives.get(Actor.ID);
-    if (life === undefined) return;
-    life.diedAt ??= at;
-    life.exitCode = Number(Actor.Attributes['exitCode']);
+      if (this.latest(Actor.ID) === undefined) this.unstarted.set(Actor.ID, Actor.Attributes);
+    } else if (Action === 'start') this.meet(Actor.ID, Actor.Attributes, at);
+    else this.bury(Actor.ID, at, Number(Actor.Attributes['exitCode']));
   }
 
   /** For what no event told, because the daemon was dead. */
@@ -145,26 +147,34 @@ export class DockerWatch {
     const left = new Set(found.map(({ Id }) => Id));
     for (const id of this.unstarted.keys()) if (!left.has(id)) await this.lookForStart(id, true);
     for (const { Id, Labels, State } of found) {
-      if (State === 'created' && !this.lives.has(Id)) this.unstarted.set(Id, Labels);
-      const known = this.lives.get(Id);
-      const isKnown = known !== undefined && (known.diedAt !== undefined || State === 'running');
+      const known = this.latest(Id);
+      if (State === 'created' && known === undefined) this.unstarted.set(Id, Labels);
       // The daemon may have died before it told which process that is.
-      if (isKnown && known.pid === 0) void this.findProcess(known).catch(() => undefined);
-      if (isKnown || State === 'created') continue;
-      const { State: state } = await this.docker.getContainer(Id).inspect(limit());
-      // One that could not be started, and is being removed.
-      if (state.StartedAt.startsWith('0001')) continue;
-      const life = known ?? this.meet(Id, Labels, Date.parse(state.StartedAt));
-      if (state.Running) continue;
-      life.diedAt ??= Date.parse(state.FinishedAt);
-      life.exitCode ??= state.ExitCode;
+      if (known?.pid === 0) void this.findProcess(known).catch(() => undefined);
+      const isKnown = known !== undefined && (State === 'running') === (known.diedAt === undefined);
+      if (!isKnown && State !== 'created') await this.inspect(Id, Labels);
     }
   }
 
+  private async inspect(id: string, labels: Labels): Promise<void> {
+    const { State: state } = await this.docker.getContainer(id).inspect(limit());
+    const startedAt = dateOf(state.StartedAt);
+    // One that could not be started, and is being removed.
+    if (startedAt === undefined) return;
+    this.meet(id, labels, startedAt);
+    const finishedAt = dateOf(state.FinishedAt);
+    if (!state.Running && finishedAt !== undefined) this.bury(id, finishedAt, state.ExitCode);
+  }
+
+  private latest(id: string): Life | undefined {
+    return this.lives.findLast((life) => life.id === id);
+  }
+
+  /** A start after the end of a container is another life. */
   private meet(id: string, labels: Labels, startedAt: number): Life {
     this.unstarted.delete(id);
-    const known = this.lives.get(id);
-    if (known !== undefined) return known;
+    const known = this.latest(id);
+    if (known !== undefined && startedAt <= (known.diedAt ?? Infinity)) return known;
     const life: Life = {
       id,
       labels,
@@ -177,15 +187,23 @@ export class DockerWatch {
       exitCode: undefined,
       seen: '',
     };
-    this.lives.set(id, life);
+    this.lives.push(life);
     void this.readAlong(life);
     void this.findProcess(life).catch(() => undefined);
     return life;
   }
 
+  private bury(id: string, at: number, exitCode: number): void {
+    const life = this.latest(id);
+    if (life === undefined || at < life.startedAt) return;
+    life.diedAt ??= at;
+    if (exitCode !== UNKNOWN_EXIT) life.exitCode ??= exitCode;
+  }
+
   private async findProcess(life: Life): Promise<void> {
     const { State: state } = await this.docker.getContainer(life.id).inspect(limit());
-    if (state.Pid === 0) return;
+    // It may be the process of another life by now.
+    if (state.Pid === 0 || this.latest(life.id) !== life) return;
     life.pid = state.Pid;
     life.identity = identify(state.Pid)?.started;
   }
@@ -201,36 +219,48 @@ export class DockerWatch {
     life.identity = identify(pid)?.started;
   }
 
+  /** Also of those that Docker holds to be dead. */
   private async askKernel(): Promise<void> {
     for (const id of this.unstarted.keys()) await this.lookForStart(id, false);
-    for (const life of this.lives.values()) {
-      if (!isAlive(life) || life.identity === undefined) continue;
+    for (const life of this.lives) {
+      if (life.goneAt !== undefined || life.identity === undefined) continue;
       if (identify(life.pid)?.started === life.identity) life.lastSeenAt = Date.now();
       else life.goneAt = Date.now();
     }
   }
 
-  /** Docker gives all from the beginning again after its daemon was dead. */
+  /** And once more when it has ended: a daemon that was killed gives the end of it only when it is back. */
   private async readAlong(life: Life): Promise<void> {
-    do {
-      const chunks: Buffer[] = [];
-      const note = (): void => {
-        const seen = Buffer.concat(chunks).toString('latin1');
-        if (seen.length > life.seen.length) life.seen = seen;
-      };
-      try {
-        const options = { follow: true as const, stdout: true, stderr: true };
-        const frames = (await this.docker.getContainer(life.id).logs(options)) as Readable;
-        const plain = new PassThrough();
-        plain.on('data', (chunk: Buffer) => void chunks.push(chunk));
-        this.docker.modem.demuxStream(frames, plain, plain);
-        await once(frames, 'close', { signal: this.closing.signal });
-      } catch {
-        // Dead, or the container is gone.
-      }
-      note();
+    let deadline = Infinity;
+    while (Date.now() < deadline && !this.closing.signal.aborted) {
+      const isOver = !isAlive(life);
+      const wasRead = await this.readLog(life).then(
+        () => true,
+        (error: unknown) => isRemoved(error),
+      );
+      if (isOver && wasRead) return;
+      if (isOver) deadline = Math.min(deadline, Date.now() + LAST_READ_MS);
       await sleep(RECONNECT_MS);
-    } while (isAlive(life) && !this.closing.signal.aborted);
+    }
+  }
+
+  /** From the beginning, and on until the container or the daemon ends. */
+  private async readLog(life: Life): Promise<void> {
+    const options = { follow: true as const, stdout: true, stderr: true };
+    const opening = this.docker.getContainer(life.id).logs(options) as Promise<Readable>;
+    const frames = await Promise.race([opening, sleep(ANSWER_MS, undefined, { ref: false })]);
+    if (frames === undefined) {
+      void opening.then((late) => late.destroy()).catch(() => undefined);
+      throw new Error('Docker does not answer.');
+    }
+    const plain = new PassThrough();
+    let seen = '';
+    plain.on('data', (chunk: Buffer) => {
+      seen += chunk.toString('latin1');
+      if (seen.length > life.seen.length) life.seen = seen;
+    });
+    this.docker.modem.demuxStream(frames, plain, plain);
+    await once(frames, 'close', { signal: this.closing.signal });
   }
 
   private async repeat(everyMs: number, step: () => Promise<void>): Promise<void> {
@@ -244,6 +274,13 @@ export class DockerWatch {
 /** A daemon that is killed in the middle of an answer leaves it open for ever. */
 const limit = () => ({ abortSignal: AbortSignal.timeout(ANSWER_MS) });
 
+const isRemoved = (error: unknown): boolean => (error as { statusCode?: number }).statusCode === 404;
+
+/** Docker has the year 1 for what has not happened. */
+function dateOf(text: string): number | undefined {
+  return text.startsWith('0001') ? undefined : Date.parse(text);
+}
+
 /** Waits for the word to become the program of its container. */
 function isPrepared(pid: number): boolean {
   try {
@@ -255,8 +292,11 @@ function isPrepared(pid: number): boolean {
 
 const isAlive = ({ diedAt, goneAt }: Life): boolean => diedAt === undefined && goneAt === undefined;
 
-/** A daemon that was dead learns of an end later than the kernel. */
+/**
+ * Whoever saw it alive last is right: a daemon that was dead may hold a program to be ended that runs on, and learns of
+ * an end later than the kernel.
+ */
 function aliveUntil({ diedAt, goneAt, lastSeenAt }: Life): number {
-  if (diedAt !== undefined && diedAt <= (goneAt ?? Infinity)) return diedAt;
-  return lastSeenAt;
+  const isNotLate = diedAt !== undefined && diedAt <= (goneAt ?? Infinity);
+  return isNotLate ? Math.max(lastSeenAt, diedAt) : lastSeenAt;
 }

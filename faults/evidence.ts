@@ -76,6 +76,8 @@ export interface ContainerLife extends RankName {
   /** Whose Docker had it. */
   readonly node: string;
   readonly fence: number;
+  /** As it is labelled. */
+  readonly gpuIds: readonly number[];
   readonly startedAt: number;
   /** The last moment at which it certainly lived. */
   readonly aliveUntil: number;

@@ -324,7 +324,8 @@ describe('the checker objects', () => {
   it('to a GPU that the node does not have', () => {
     const day = aDay();
     const leases = day.leases.map((lease) => ({ ...lease, ranks: [{ node: 'n0', gpuIds: [2] }] }));
-    expect(objections({ ...day, leases })).toEqual(['leased-once']);
+    const containers = day.containers.map((life) => ({ ...life, gpuIds: [2] }));
+    expect(objections({ ...day, leases, containers })).toEqual(['leased-once']);
   });
 
   it('to more CPU runs than a node has slots', () => {
@@ -345,6 +346,22 @@ describe('the checker objects', () => {
     const late = day.containers.map((life) => ({ ...life, aliveUntil: 1_000 }));
     const evidence = withContainer({ ...day, containers: late, leases: [...day.leases, lease] }, other);
     expect(objections(evidence)).toEqual(['gpu-held-once']);
+  });
+
+  it('to a container that has other GPUs than its lease, also when nobody else is on them', () => {
+    const day = aDay();
+    const containers = day.containers.map((life) => ({ ...life, gpuIds: [1] }));
+    expect(objections({ ...day, containers })).toEqual(['lease-for-container']);
+  });
+
+  it('to two containers that hold one GPU by their own labels, though they were leased different ones', () => {
+    const day = aDay();
+    const leases = [
+      ...day.leases,
+      { ...day.leases[0]!, run: 'b-000002', fence: 7, ranks: [{ node: 'n0', gpuIds: [1] }] },
+    ];
+    const evidence = withContainer({ ...day, leases }, { run: 'b-000002', fence: 7, id: 'another' });
+    expect(objections(evidence).toSorted()).toEqual(['gpu-held-once', 'lease-for-container']);
   });
 
   it.each<[string, Partial<ContainerLife>]>([

@@ -79,6 +79,7 @@ export function aDay({
         node,
         id: `container-${resumption}-${rank}`,
         fence: resumption + 1,
+        gpuIds: [0],
         startedAt: resumption * RESUMPTION_MS + 300,
         aliveUntil: resumption * RESUMPTION_MS + 700,
         ...(exitCode === undefined ? {} : { exitCode }),
