@@ -3,6 +3,7 @@ import type { ContainerLife, Evidence, LeaseTime, NodeFacts } from './evidence.t
 import type { Findings } from './check.ts';
 import { nameOf, overlaps } from './check-containers.ts';
 import { groupBy, Notes } from './findings.ts';
+import { orderOf } from './orders.ts';
 
 /** Docker's events carry the daemon's time of an end, which comes a little later than the end. */
 const EVENT_DELAY_MS = 100;
@@ -10,6 +11,7 @@ const EVENT_DELAY_MS = 100;
 export function checkCapacity(evidence: Evidence): Findings {
   const notes = new Notes();
   for (const node of evidence.nodes) checkNode(notes, node, evidence.leases);
+  checkLeases(notes, evidence);
   for (const container of evidence.containers) {
     notes.look('lease-for-container');
     const lease = leaseOf(container, evidence.leases);
@@ -23,6 +25,32 @@ export function checkCapacity(evidence: Evidence): Findings {
   checkHeld(notes, evidence.containers);
   return notes;
 }
+
+function checkLeases(notes: Notes, evidence: Evidence): void {
+  const { leases, executions } = evidence;
+  const open = new Set(executions.filter(({ closed }) => closed === undefined).map(({ run }) => run));
+  for (const lease of leases) {
+    notes.look('given-back');
+    if (lease.endedEvent === undefined && !open.has(lease.run)) {
+      notes.object('given-back', lease.run, `it has ended, and still holds ${nameOfLease(lease)}`);
+    }
+    const order = orderOf(evidence, lease.run);
+    if (order === undefined) continue;
+    notes.look('gang-whole');
+    const gpus = lease.ranks.flatMap(({ gpuIds }) => gpuIds).length;
+    if (lease.ranks.length === order.ranks && gpus === order.gpus) continue;
+    const wanted = `${order.gpus} GPUs for ${order.ranks} ranks`;
+    notes.object('gang-whole', lease.run, `it wanted ${wanted}, and got ${nameOfLease(lease)}`);
+  }
+  for (const [first, ...more] of groupBy(leases, ({ run, resumption }) => `${run} ${resumption}`).values()) {
+    if (first === undefined || more.length === 0) continue;
+    const fences = [first, ...more].map(({ fence }) => fence).join(', ');
+    notes.object('gang-whole', first.run, `resumption ${first.resumption} got several leases: ${fences}`);
+  }
+}
+
+const nameOfLease = ({ fence, ranks }: LeaseTime): string =>
+  `lease ${fence}: ${ranks.map(({ node, gpuIds }) => `${node}[${gpuIds.join()}]`).join(' ')}`;
 
 /** By what the containers themselves have, whatever was leased to them. */
 function checkHeld(notes: Notes, containers: readonly ContainerLife[]): void {

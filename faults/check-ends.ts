@@ -3,6 +3,7 @@ import type { Evidence, Execution, Fault, LeaseTime, RunOrder, Step } from './ev
 import type { Findings } from './check.ts';
 import { faultFacts, OUTAGE_MS } from './fault-kinds.ts';
 import { groupBy, Notes } from './findings.ts';
+import { orderOf } from './orders.ts';
 import { naturalExit } from './program.ts';
 
 /** A run goes from smaller numbers to larger ones, and may leave some out. */
@@ -19,19 +20,17 @@ const STAGES: Readonly<Record<string, number>> = {
 const TERMINAL = new Set(['COMPLETED', 'STOPPED', 'FAILED']);
 /** A container that is younger than this when its daemon dies may not have been started yet. */
 const STARTING_MS = 2_000;
-const SUFFIX = /-[a-z0-9]{6}$/;
 
 export function checkEnds(evidence: Evidence): Findings {
   const notes = new Notes();
   const executions = groupBy(evidence.executions, ({ run }) => run);
-  const orders = new Map(evidence.orders.map((order) => [order.name, order]));
   for (const run of evidence.orders.flatMap(({ accepted }) => accepted)) {
     notes.look('accepted-exists');
     if (!executions.has(run)) notes.object('accepted-exists', run, 'mcli accepted it, and it is nowhere');
   }
   for (const [run, found] of executions) {
     notes.look('accepted-exists');
-    const order = orders.get(run.replace(SUFFIX, ''));
+    const order = orderOf(evidence, run);
     if (order === undefined) {
       notes.object('accepted-exists', run, 'nobody submitted it');
       continue;

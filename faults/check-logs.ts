@@ -3,6 +3,7 @@ import type { ContainerLife, Evidence, Fault, FollowedLog, RankLog, RunOrder } f
 import type { Findings } from './check.ts';
 import { groupBy, Notes } from './findings.ts';
 import { OUTAGE_MS } from './fault-kinds.ts';
+import { orderOf } from './orders.ts';
 import { isLine, lineOf, naturalExit } from './program.ts';
 import type { RankName } from './program.ts';
 
@@ -14,14 +15,13 @@ const SHOWN_CHARACTERS = 80;
 
 export function checkLogs(evidence: Evidence): Findings {
   const notes = new Notes();
-  const orders = new Map(evidence.orders.map((order) => [order.name, order]));
   const logs = groupBy(evidence.logs, keyOf);
   const lives = groupBy(evidence.containers, keyOf);
   for (const key of new Set([...logs.keys(), ...lives.keys()])) {
     const log = logs.get(key)?.[0];
     const containers = lives.get(key) ?? [];
     const name = log ?? containers[0];
-    const order = name && orders.get(name.run.slice(0, name.run.lastIndexOf('-')));
+    const order = name && orderOf(evidence, name.run);
     if (name && order) checkRank(notes, { name, order, log, containers, faults: evidence.faults });
   }
   for (const followed of evidence.follows) checkFollowed(notes, followed, evidence);

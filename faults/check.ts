@@ -18,6 +18,8 @@ export const INVARIANTS = {
   'one-container': 'never two live containers of one rank',
   'started-once': 'a rank of a resumption is started once',
   'leased-once': 'no GPU and no CPU slot is leased twice at a time',
+  'gang-whole': 'a run gets the capacity for all its ranks together, and once',
+  'given-back': 'the capacity of a run that has ended is free again',
   'gpu-held-once': 'no two containers hold one GPU at a time',
   'lease-for-container': 'no container without a lease',
   'lines-once': 'every line that was printed is in the log, once and in order',

@@ -15,11 +15,10 @@ export async function collect(
   { world, user, injector }: { readonly world: World; readonly user: User; readonly injector: Injector },
 ): Promise<Evidence> {
   const client = await world.stack.client();
-  const [executions, leases, follows] = await Promise.all([
-    readExecutions(client),
-    readLeases(client),
-    Promise.all(user.follows),
-  ]);
+  const executions = await readExecutions(client);
+  // Afterwards: what a run gives back, it gives back before it ends.
+  const leases = await readLeases(client);
+  const follows = await Promise.all(user.follows);
   return {
     seed,
     until: Date.now(),

@@ -32,6 +32,8 @@ export interface RunOrder {
   readonly name: string;
   readonly program: Program;
   readonly ranks: number;
+  /** Of all ranks together. */
+  readonly gpus: number;
   readonly preemptible: boolean;
   /** How the program's failures are answered. */
   readonly maxRetries: number;

@@ -27,6 +27,7 @@ export class User {
       name: planned.name,
       program: planned.program,
       ranks: planned.nodes,
+      gpus: planned.gpus,
       preemptible: planned.preemptible,
       maxRetries: planned.maxRetries,
       hasTimeLimit: planned.maxDurationMs !== undefined,

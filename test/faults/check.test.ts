@@ -321,6 +321,37 @@ describe('the checker objects', () => {
     expect(objections({ ...day, leases: [lease!, { ...other, grantedEvent: 901 }] })).toEqual([]);
   });
 
+  it('to a lease that is never given back', () => {
+    const day = aDay();
+    const leases = day.leases.map((lease) => {
+      const { endedAt: _, endedEvent: __, ...held } = lease;
+      return held;
+    });
+    expect(objections({ ...day, leases })).toEqual(['given-back']);
+    expect(objections({ ...day, leases, executions: [] })).toContain('given-back');
+  });
+
+  it('to two leases of one resumption, on different GPUs', () => {
+    const day = aDay();
+    const another = { ...day.leases[0]!, fence: 7, ranks: [{ node: 'n0', gpuIds: [1] }] };
+    expect(objections({ ...day, leases: [...day.leases, another] })).toEqual(['gang-whole']);
+  });
+
+  it.each([
+    ['a rank', [{ node: 'n0', gpuIds: [0] }]],
+    [
+      'a GPU',
+      [
+        { node: 'n0', gpuIds: [0] },
+        { node: 'n1', gpuIds: [] },
+      ],
+    ],
+  ])('to a gang whose lease lacks %s', (_, ranks) => {
+    const day = aDay({ resumptions: [['n0', 'n1']] });
+    const leases = day.leases.map((lease) => ({ ...lease, ranks }));
+    expect(objections({ ...day, leases })).toContain('gang-whole');
+  });
+
   it('to a GPU that the node does not have', () => {
     const day = aDay();
     const leases = day.leases.map((lease) => ({ ...lease, ranks: [{ node: 'n0', gpuIds: [2] }] }));
@@ -330,13 +361,16 @@ describe('the checker objects', () => {
 
   it('to more CPU runs than a node has slots', () => {
     const day = aDay();
-    const leases = ['b-000002', 'c-000003'].map((run, index) => ({
+    const slot = (run: string, from: number, to: number) => ({
       ...day.leases[0]!,
       run,
-      fence: 7 + index,
       ranks: [{ node: 'n0', gpuIds: [] }],
-    }));
-    expect(objections({ ...day, leases: [...day.leases, ...leases] })).toEqual(['leased-once']);
+      ...heldFor(from, to),
+    });
+    const leases = [slot('b-000002', 100, 500), slot('c-000003', 499, 900)];
+    expect(objections({ ...day, leases: [...day.leases, ...leases] })).toContain('leased-once');
+    const inTurn = [slot('b-000002', 100, 500), slot('c-000003', 500, 900)];
+    expect(objections({ ...day, leases: [...day.leases, ...inTurn] })).not.toContain('leased-once');
   });
 
   it('to two containers on one GPU, whatever the leases say', () => {

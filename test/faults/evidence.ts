@@ -103,6 +103,7 @@ export function aDay({
         name: 'a',
         program,
         ranks: resumptions[0]?.length ?? 1,
+        gpus: resumptions[0]?.length ?? 1,
         preemptible: false,
         maxRetries: 0,
         hasTimeLimit: false,
