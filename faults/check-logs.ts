@@ -2,8 +2,8 @@
 import type { ContainerLife, Evidence, Fault, FollowedLog, RankLog, RunOrder } from './evidence.ts';
 import type { Findings } from './check.ts';
 import { groupBy, Notes } from './findings.ts';
-import { OUTAGE_MS } from './fault-kinds.ts';
 import { orderOf } from './orders.ts';
+import { wasOutOfReach } from './outages.ts';
 import { isLine, lineOf, naturalExit } from './program.ts';
 import type { RankName } from './program.ts';
 
@@ -110,18 +110,15 @@ function mayLose({ kind, target, at, mendedAt }: Fault, container: ContainerLife
  * Each resumption in order and whole. What a node that was cut off had not sent comes when it is back: among later
  * resumptions, and perhaps after the run has ended, when nobody follows any more.
  */
-function checkFollowed(
-  notes: Notes,
-  { run, text, exitCode, errors }: FollowedLog,
-  { logs, containers, faults }: Evidence,
-): void {
+function checkFollowed(notes: Notes, { run, text, exitCode, errors }: FollowedLog, evidence: Evidence): void {
   notes.look('follow-whole');
   const object = (message: string): void =>
     notes.object('follow-whole', run, `${message} (exit code ${exitCode}, ${shown(errors)})`);
+  const { logs, containers } = evidence;
   const own = logs.filter((log) => log.run === run);
   const last = Math.max(...own.map(({ resumption }) => resumption));
   const lives = containers.filter((life) => life.run === run && life.resumption === last);
-  const mayComeLate = lives.some((life) => faults.some((fault) => wasAway(fault, life)));
+  const mayComeLate = lives.some((life) => wasOutOfReach(evidence, life));
   const left = new Set(allLines(text));
   for (const log of own) {
     const head = headOf(log);
@@ -139,15 +136,6 @@ function checkFollowed(
   }
   const [stranger] = left;
   if (stranger !== undefined) object(`--follow printed what the log does not have: ${shown(stranger)}`);
-}
-
-/** Whether the node of a container was out of reach for so long that its run may have ended without it. */
-function wasAway(
-  { target, at, mendedAt, wellAt }: Fault,
-  { node, startedAt, aliveUntil }: ContainerLife,
-): boolean {
-  const backAt = wellAt ?? mendedAt;
-  return target === node && backAt - at >= OUTAGE_MS && at <= aliveUntil + OUTAGE_MS && backAt >= startedAt;
 }
 
 /** Numbers as people write them: `lines 3-7, 9 (6 in all) are`. */

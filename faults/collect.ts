@@ -5,7 +5,7 @@ import { decodeLogEntries } from '../core/log-entries.ts';
 import { LOG_STREAM, parseLogSubject } from '../core/naming.ts';
 import { natsUrl } from '../stack/addresses.ts';
 import type { Evidence, RankLog } from './evidence.ts';
-import { readExecutions, readLeases } from './histories.ts';
+import { readCapacity, readExecutions } from './histories.ts';
 import type { Injector, World } from './inject.ts';
 import { CPU_SLOTS, GPUS_PER_NODE } from './plan.ts';
 import type { User } from './user.ts';
@@ -17,7 +17,7 @@ export async function collect(
   const client = await world.stack.client();
   const executions = await readExecutions(client);
   // Afterwards: what a run gives back, it gives back before it ends.
-  const leases = await readLeases(client);
+  const { leases, losses } = await readCapacity(client);
   const follows = await Promise.all(user.follows);
   return {
     seed,
@@ -29,6 +29,8 @@ export async function collect(
     leases,
     logs: await readLogs(world),
     follows,
+    silences: world.heartbeats.silences(),
+    losses,
     faults: injector.faults,
   };
 }

@@ -4,6 +4,7 @@
  * are epoch milliseconds of one machine.
  */
 import type { FaultKind } from './fault-kinds.ts';
+import type { Priority } from './plan.ts';
 import type { Program, RankName } from './program.ts';
 
 export interface Evidence {
@@ -17,6 +18,8 @@ export interface Evidence {
   readonly leases: readonly LeaseTime[];
   readonly logs: readonly RankLog[];
   readonly follows: readonly FollowedLog[];
+  readonly silences: readonly Silence[];
+  readonly losses: readonly NodeLoss[];
   readonly faults: readonly Fault[];
 }
 
@@ -34,6 +37,7 @@ export interface RunOrder {
   readonly ranks: number;
   /** Of all ranks together. */
   readonly gpus: number;
+  readonly priority: Priority;
   readonly preemptible: boolean;
   /** How the program's failures are answered. */
   readonly maxRetries: number;
@@ -117,6 +121,23 @@ export interface FollowedLog {
   readonly errors: string;
 }
 
+/** From one sign of a node's agent that the server had to the next, where that is long. */
+export interface Silence {
+  readonly node: string;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** That a node was given up by its workflow. */
+export interface NodeLoss {
+  readonly node: string;
+  readonly at: number;
+  /** When the cluster heard of it: it takes back what it had given by then. */
+  readonly heardAt: number;
+  /** Number of the event, as for leases. */
+  readonly heardEvent: number;
+}
+
 export interface Fault {
   readonly kind: FaultKind;
   /** Node, or the run whose container was killed. */
@@ -128,4 +149,6 @@ export interface Fault {
   readonly container?: string;
   /** When what was disturbed was well again; absent when it was not seen to be. */
   readonly wellAt?: number;
+  /** The same for Docker alone, where other things were hit, too. */
+  readonly dockerWellAt?: number;
 }

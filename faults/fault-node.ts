@@ -11,14 +11,13 @@ import { inheritedEnv } from '../stack/part-environment.ts';
 import { isAlive, signal } from '../stack/process-identity.ts';
 import type { ProcessIdentity } from '../stack/process-identity.ts';
 import { DockerDaemon } from './docker-daemon.ts';
+import { LEASE_MS } from './fault-kinds.ts';
 import { withLogFile } from './log-file.ts';
 import { CPU_SLOTS, GPUS_PER_NODE } from './plan.ts';
 import { Proxy } from './proxy.ts';
 import type { Cut } from './proxy.ts';
 
 export const CLUSTER = 'faults';
-/** Short, so that its end can be waited for. */
-const LEASE_SECONDS = 20;
 /** As the unit file of a node says. */
 const RESTART_MS = 1_000;
 const GRACE_MS = 15_000;
@@ -145,7 +144,7 @@ export class FaultNode {
       MCLI_NODE_ALLOW_LOCAL_IMAGES: '1',
       // Its Docker has no other network.
       MCLI_NODE_CONTAINER_NETWORK: 'host',
-      MCLI_NODE_LEASE_SECONDS: String(LEASE_SECONDS),
+      MCLI_NODE_LEASE_SECONDS: String(LEASE_MS / 1_000),
       MCLI_NODE_STATE_DIR: this.stateDirectory,
       DOCKER_HOST: this.docker.host,
     };

@@ -1,7 +1,8 @@
-/** What Temporal's histories say of runs and leases, read raw: not one line of mcli's own reading is used. */
+/** What Temporal's histories say of runs, leases and nodes, read raw: not one line of mcli's own reading is used. */
 import type { Client } from '@temporalio/client';
-import type { Closing, Execution, LeaseTime, Step } from './evidence.ts';
-import { leasesOf } from './leases.ts';
+import { readCluster } from './cluster-book.ts';
+import type { ClusterFacts } from './cluster-book.ts';
+import type { Closing, Evidence, Execution, NodeLoss, Step } from './evidence.ts';
 import { historyOf, inOrder, json, list, milliseconds, timeOf } from './raw-history.ts';
 import type { HistoryEvent } from './raw-history.ts';
 
@@ -29,11 +30,31 @@ export async function openRuns(client: Client): Promise<string[]> {
   return (await list(client, 'run', " AND ExecutionStatus = 'Running'")).map(({ workflowId }) => workflowId);
 }
 
-/** Leases as the cluster grants and takes them back, over all executions of its workflow. */
-export async function readLeases(client: Client): Promise<LeaseTime[]> {
-  const clusters = await list(client, 'cluster');
-  const histories = await Promise.all(clusters.map((execution) => historyOf(client, execution)));
-  return leasesOf(inOrder(histories));
+/** What the cluster had given to whom, and which nodes were given up, over all executions of the workflows. */
+export async function readCapacity(client: Client): Promise<Pick<Evidence, 'leases' | 'losses'>> {
+  const [clusters, nodes] = await Promise.all([historiesOf(client, 'cluster'), historiesOf(client, 'node')]);
+  const { leases, losses } = readCluster(inOrder(clusters));
+  return { leases, losses: withDecisions(losses, nodes.flat()) };
+}
+
+const historiesOf = async (client: Client, type: string): Promise<HistoryEvent[][]> =>
+  await Promise.all((await list(client, type)).map((execution) => historyOf(client, execution)));
+
+/** Puts to each loss that the cluster has heard of the time at which the node's workflow had decided on it. */
+export function withDecisions(
+  losses: ClusterFacts['losses'],
+  nodeEvents: readonly HistoryEvent[],
+): NodeLoss[] {
+  const decisions = nodeEvents.flatMap((event) => {
+    const scheduled = event.activityTaskScheduledEventAttributes;
+    if (scheduled?.activityType?.name !== 'report-node') return [];
+    const { report } = json(scheduled.input?.payloads) as { report: { type: string; node?: string } };
+    return report.type === 'lost' ? [{ node: report.node, at: timeOf(event) }] : [];
+  });
+  return losses.map((loss) => {
+    const own = decisions.filter(({ node, at }) => node === loss.node && at <= loss.heardAt);
+    return { ...loss, at: Math.max(...own.map(({ at }) => at)) };
+  });
 }
 
 /** When somebody last heard from the agent of a node, in epoch milliseconds. */

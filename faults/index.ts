@@ -21,6 +21,7 @@ import type { FaultKind } from './fault-kinds.ts';
 import { FAULT_KINDS } from './fault-kinds.ts';
 import { CLUSTER, FaultNode } from './fault-node.ts';
 import { FaultStack } from './fault-stack.ts';
+import { HeartbeatWatch } from './heartbeat-watch.ts';
 import { openRuns } from './histories.ts';
 import { Injector } from './inject.ts';
 import type { World } from './inject.ts';
@@ -164,12 +165,15 @@ async function build(home: string, closers: (() => Promise<void>)[]): Promise<Wo
   ]);
   for (const node of nodes) node.startAgent();
   const watched = nodes.map((node) => ({ node, watch: new DockerWatch(node.name, node.docker.client) }));
+  const running = stack;
+  const heartbeats = new HeartbeatWatch(() => running.client(), CLUSTER, NODES);
   closers.push(async () => {
     for (const { watch } of watched) watch.close();
+    heartbeats.close();
   });
   await untilInService(stack, nodes.length);
   say('all is up');
-  return { stack, nodes: watched };
+  return { stack, nodes: watched, heartbeats };
 }
 
 async function untilInService(stack: FaultStack, count: number): Promise<void> {

@@ -6,6 +6,7 @@ import type { Fault } from './evidence.ts';
 import { CLUSTER } from './fault-node.ts';
 import type { FaultNode } from './fault-node.ts';
 import type { FaultStack, PartName } from './fault-stack.ts';
+import type { HeartbeatWatch } from './heartbeat-watch.ts';
 import { lastHeartbeat } from './histories.ts';
 import type { PlannedFault } from './plan.ts';
 
@@ -17,6 +18,7 @@ export interface Watched {
 export interface World {
   readonly stack: FaultStack;
   readonly nodes: readonly Watched[];
+  readonly heartbeats: HeartbeatWatch;
 }
 
 const LOOK_MS = 100;
@@ -49,17 +51,25 @@ export class Injector {
       begun = this.begin(planned);
     }
     if (begun === undefined) return;
-    const { target, container, mend, isWell } = begun;
-    const fault = { kind: planned.kind, target, at, ...(container === undefined ? {} : { container }) };
-    const index = this.faults.push({ ...fault, mendedAt: Infinity }) - 1;
+    const { target, container, mend, isWell, isDockerWell } = begun;
+    const fault: OpenFault = {
+      kind: planned.kind,
+      target,
+      at,
+      mendedAt: mend === undefined ? at : Infinity,
+      ...(container === undefined ? {} : { container }),
+    };
+    this.faults.push(fault);
     if (mend !== undefined) {
       await sleep(planned.lastsMs);
       await mend();
+      fault.mendedAt = Date.now();
     }
-    const mendedAt = mend === undefined ? at : Date.now();
-    this.faults[index] = { ...fault, mendedAt };
-    const wellAt = await this.untilWell(() => isWell(mendedAt));
-    if (wellAt !== undefined) this.faults[index] = { ...fault, mendedAt, wellAt };
+    await Promise.all([
+      untilWell(() => isWell(fault.mendedAt)).then((wellAt) => Object.assign(fault, wellAt && { wellAt })),
+      isDockerWell &&
+        untilWell(isDockerWell).then((wellAt) => Object.assign(fault, wellAt && { dockerWellAt: wellAt })),
+    ]);
   }
 
   private begin({ kind, dice }: PlannedFault): Begun | undefined {
@@ -93,6 +103,7 @@ export class Injector {
           pick(nodes),
           (node) => node.docker.fill(),
           (node) => node.docker.unfill(),
+          (node) => node.docker.isWell(),
         );
       case 'kill-guard': {
         const node = pick(nodes)?.node;
@@ -128,6 +139,7 @@ export class Injector {
           target: 'everything',
           isWell: async (since) =>
             stack.isSupervised(supervisor) && (await all(hits.map(({ isWell }) => isWell(since)))),
+          isDockerWell: () => all(daemons.map(async (daemon) => (await daemon?.isDockerWell?.()) ?? true)),
         };
       }
     }
@@ -144,6 +156,7 @@ export class Injector {
     watched: Watched | undefined,
     begin: (node: FaultNode) => void,
     end: (node: FaultNode) => void | Promise<void>,
+    isDockerWell?: (node: FaultNode) => Promise<boolean>,
   ): Begun | undefined {
     const begun = this.onNode(watched, begin);
     if (begun === undefined || watched === undefined) return undefined;
@@ -155,6 +168,7 @@ export class Injector {
         await end(node);
         this.disturbed.delete(node.name);
       },
+      ...(isDockerWell === undefined ? {} : { isDockerWell: () => isDockerWell(node) }),
     };
   }
 
@@ -163,7 +177,8 @@ export class Injector {
     if (node === undefined || pid === undefined) return undefined;
     process.kill(pid, 'SIGKILL');
     const { docker } = node;
-    return { target: node.name, isWell: async () => docker.pid !== pid && (await docker.isWell()) };
+    const isWell = async (): Promise<boolean> => docker.pid !== pid && (await docker.isWell());
+    return { target: node.name, isWell, isDockerWell: isWell };
   }
 
   private onContainer(dice: number): Begun | undefined {
@@ -212,16 +227,10 @@ export class Injector {
     const { status, typedSearchAttributes } = await client.workflow.getHandle(run).describe();
     return status.name !== 'RUNNING' || (typedSearchAttributes.get(RESUMPTION) ?? 0) > resumption;
   }
-
-  private async untilWell(isWell: () => Promise<boolean>): Promise<number | undefined> {
-    const deadline = Date.now() + WELL_WITHIN_MS;
-    while (Date.now() < deadline) {
-      if (await isWell().catch(() => false)) return Date.now();
-      await sleep(LOOK_MS);
-    }
-    return undefined;
-  }
 }
+
+/** A fault that goes on. */
+type OpenFault = { -readonly [Key in keyof Fault]: Fault[Key] };
 
 interface Begun {
   readonly target: string;
@@ -230,6 +239,17 @@ interface Begun {
   readonly mend?: () => Promise<void>;
   /** @param since when the disturbance ended, in epoch milliseconds */
   readonly isWell: (since: number) => Promise<boolean>;
+  /** Of the Dockers that were hit, where any was. */
+  readonly isDockerWell?: () => Promise<boolean>;
+}
+
+async function untilWell(isWell: () => Promise<boolean>): Promise<number | undefined> {
+  const deadline = Date.now() + WELL_WITHIN_MS;
+  while (Date.now() < deadline) {
+    if (await isWell().catch(() => false)) return Date.now();
+    await sleep(LOOK_MS);
+  }
+  return undefined;
 }
 
 async function all(answers: readonly Promise<boolean>[]): Promise<boolean> {

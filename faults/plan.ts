@@ -4,6 +4,10 @@ import { FAULT_KINDS, faultFacts } from './fault-kinds.ts';
 import type { End, Program } from './program.ts';
 import { Random } from './random.ts';
 
+/** In ascending order. */
+export const PRIORITIES = ['low', 'medium', 'high'] as const;
+export type Priority = (typeof PRIORITIES)[number];
+
 export interface PlannedRun {
   readonly name: string;
   /** When it is submitted, in milliseconds from the beginning. */
@@ -11,7 +15,7 @@ export interface PlannedRun {
   readonly program: Program;
   readonly gpus: number;
   readonly nodes: number;
-  readonly priority: 'low' | 'medium' | 'high';
+  readonly priority: Priority;
   readonly preemptible: boolean;
   readonly maxRetries: number;
   readonly maxDurationMs?: number;

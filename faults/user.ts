@@ -28,6 +28,7 @@ export class User {
       program: planned.program,
       ranks: planned.nodes,
       gpus: planned.gpus,
+      priority: planned.priority,
       preemptible: planned.preemptible,
       maxRetries: planned.maxRetries,
       hasTimeLimit: planned.maxDurationMs !== undefined,

@@ -1,21 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { check, INVARIANTS } from '../../faults/check.ts';
-import type { Invariant } from '../../faults/check.ts';
 import type { ContainerLife, Evidence } from '../../faults/evidence.ts';
 import { timelineOf } from '../../faults/timeline.ts';
-import { aDay, aFault, COUNTS_TO_FIVE, ENDLESS, heldFor } from './evidence.ts';
+import { aCut, aDay, aFault, aLoss, COUNTS_TO_FIVE, ENDLESS, heldFor, RUN } from './evidence.ts';
+import { messages, objections } from './objections.ts';
 
 type Day = ReturnType<typeof aDay>;
-const RUN = 'a-000001';
-
-/** Invariants that are objected to, each once. */
-function objections(evidence: Evidence): Invariant[] {
-  return [...new Set(check(evidence).violations.map(({ invariant }) => invariant))];
-}
-const messages = (evidence: Evidence): string =>
-  check(evidence)
-    .violations.map(({ message }) => message)
-    .join('\n');
 
 /** A day with one run that has one more container than it should. */
 function withContainer(day: Day, change: Partial<ContainerLife>): Evidence {
@@ -65,14 +55,7 @@ describe('good evidence', () => {
     ],
     [
       'a run that moves because its node was cut off for long',
-      aDay({ resumptions: [['n0'], ['n1']], faults: [aFault('cut-node-long')] }),
-    ],
-    [
-      'a run that moves because one short disturbance followed the other',
-      aDay({
-        resumptions: [['n0'], ['n1']],
-        faults: [1, 2, 3].map((n) => aFault('kill-agent', { at: n * 100, wellAt: n * 2_500 })),
-      }),
+      aDay({ resumptions: [['n0'], ['n1']], faults: [aCut()], ...aLoss() }),
     ],
     ['an agent that is killed', aDay({ faults: [aFault('kill-agent')] })],
     [
@@ -100,7 +83,7 @@ describe('good evidence', () => {
     [
       'a --follow of a run that moved, and whose first node sent the rest of its log late or never',
       {
-        ...aDay({ resumptions: [['n0'], ['n1']], faults: [aFault('cut-node-long')] }),
+        ...aDay({ resumptions: [['n0'], ['n1']], faults: [aCut()], ...aLoss() }),
         follows: [
           {
             run: RUN,
@@ -119,6 +102,7 @@ describe('good evidence', () => {
           order: { stops: { [RUN]: 400 } },
           end: { status: 'STOPPED', reason: 'StoppedByUser' },
           faults: [aFault('cut-node-long', { wellAt: 40_000 })],
+          silences: [{ node: 'n0', from: 500, to: 40_000 }],
         }),
         follows: [{ run: RUN, text: line(1) + line(2), exitCode: 0, errors: '' }],
       },
@@ -274,27 +258,8 @@ describe('the checker objects', () => {
     expect(objections({ ...day, executions })).toEqual(['right-status']);
   });
 
-  it('to a killed container that counts as an end of the program', () => {
-    const day = aDay({
-      program: { ...COUNTS_TO_FIVE, end: { type: 'signal', signal: 'KILL' } },
-      faults: [aFault('kill-container', { container: 'container-0-0' })],
-      end: { status: 'FAILED', reason: 'KilledBySignal', exitCode: 137 },
-    });
-    expect(objections(day)).toEqual(['killed-again']);
-  });
-
-  it.each<[string, Partial<Parameters<typeof aDay>[0]>]>([
-    ['nothing happened', {}],
-    ['its agent was killed, and was back at once', { faults: [aFault('kill-agent')] }],
-    ['the other node was cut off', { faults: [aFault('cut-node-long', { target: 'n1' })] }],
-    ['its daemon was killed, which keeps containers', { faults: [aFault('kill-dockerd', { at: 5_000 })] }],
-    ['it failed, and has no retries', { program: { ...COUNTS_TO_FIVE, end: { type: 'exit', code: 3 } } }],
-  ])('to a run that begins again when %s', (_, change) => {
-    expect(objections(aDay({ resumptions: [['n0'], ['n1']], ...change }))).toEqual(['goes-on']);
-  });
-
   it('to two live containers of one rank, on two nodes', () => {
-    const day = aDay({ resumptions: [['n0'], ['n1']], faults: [aFault('cut-node-long')] });
+    const day = aDay({ resumptions: [['n0'], ['n1']], faults: [aCut()], ...aLoss() });
     const containers = day.containers.map((life) =>
       life.node === 'n0' ? { ...life, aliveUntil: 1_500 } : life,
     );

@@ -5,8 +5,10 @@ import type {
   Execution,
   Fault,
   LeaseTime,
+  NodeLoss,
   RankLog,
   RunOrder,
+  Silence,
 } from '../../faults/evidence.ts';
 import { lineOf, naturalExit } from '../../faults/program.ts';
 import type { Program } from '../../faults/program.ts';
@@ -21,14 +23,19 @@ export const COUNTS_TO_FIVE: Program = {
 };
 export const ENDLESS: Program = { ...COUNTS_TO_FIVE, lines: null };
 
-const RUN = 'a-000001';
+export const RUN = 'a-000001';
 /** What one resumption of the run of the tests takes, in milliseconds. */
 const RESUMPTION_MS = 1_000;
+
+/** The exit code of a program that was told to stop. */
+const TOLD = 143;
 
 interface Day {
   readonly program?: Program;
   readonly order?: Partial<RunOrder>;
   readonly faults?: readonly Fault[];
+  readonly silences?: readonly Silence[];
+  readonly losses?: readonly NodeLoss[];
   /** Node of each rank, for each resumption. */
   readonly resumptions?: readonly (readonly string[])[];
   /** Of the last resumption; by default what the program says. */
@@ -40,6 +47,8 @@ export function aDay({
   program = COUNTS_TO_FIVE,
   order,
   faults = [],
+  silences = [],
+  losses = [],
   resumptions = [['n0']],
   end,
 }: Day = {}) {
@@ -73,7 +82,10 @@ export function aDay({
   const containers = resumptions.flatMap((nodes, resumption) =>
     nodes.map((node, rank): ContainerLife => {
       const name = { run: RUN, resumption, rank };
-      const exitCode = naturalExit(program, name);
+      const natural = naturalExit(program, name);
+      const isLast = resumption === resumptions.length - 1;
+      // One that ends well by itself is not followed by another.
+      const exitCode = natural === 0 && !isLast ? TOLD : natural;
       return {
         ...name,
         node,
@@ -104,6 +116,7 @@ export function aDay({
         program,
         ranks: resumptions[0]?.length ?? 1,
         gpus: resumptions[0]?.length ?? 1,
+        priority: 'medium',
         preemptible: false,
         maxRetries: 0,
         hasTimeLimit: false,
@@ -122,6 +135,8 @@ export function aDay({
       text: seen,
     })),
     follows: [],
+    silences,
+    losses,
     faults,
   } satisfies Evidence;
 }
@@ -138,6 +153,15 @@ function printed(program: Program, name: { run: string; resumption: number; rank
   const count = program.lines ?? 5;
   return Array.from({ length: count }, (_, index) => `${lineOf(program, name, index + 1)}\n`).join('');
 }
+
+/** A node of which nothing was heard for so long that it was given up; by default n0 in the first resumption. */
+export function aLoss({ node = 'n0', from = -7_500, at = 550, to = 2_000 } = {}) {
+  return { silences: [{ node, from, to }], losses: [{ node, at, heardAt: at, heardEvent: at }] };
+}
+
+/** The disturbance that such a loss follows from. */
+export const aCut = (change: Partial<Fault> = {}): Fault =>
+  aFault('cut-node-long', { at: -7_000, mendedAt: 1_500, wellAt: 2_000, ...change });
 
 export function aFault(kind: Fault['kind'], change: Partial<Fault> = {}): Fault {
   const at = change.at ?? 500;

@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { historyFromJSON } from '@temporalio/common/lib/proto-utils.js';
 import { describe, expect, it } from 'vitest';
-import { lifeOf } from '../../faults/histories.ts';
-import { leasesOf } from '../../faults/leases.ts';
+import { readCluster } from '../../faults/cluster-book.ts';
+import { lifeOf, withDecisions } from '../../faults/histories.ts';
+import { milliseconds } from '../../faults/raw-history.ts';
 import type { HistoryEvent } from '../../faults/raw-history.ts';
 import { clusterEvents, granted, notified, released, swept } from './events.ts';
 
@@ -12,6 +13,8 @@ function recorded(file: string): readonly HistoryEvent[] {
   const text = readFileSync(path.resolve(import.meta.dirname, '..', file), 'utf8');
   return historyFromJSON(JSON.parse(text)).events ?? [];
 }
+
+const leasesOf = (histories: readonly (readonly HistoryEvent[])[]) => readCluster(histories).leases;
 
 describe('leases, out of the history of a cluster', () => {
   it('are granted and given back as they were', () => {
@@ -83,6 +86,28 @@ describe('leases, out of the history of a cluster', () => {
       ),
     ]);
     expect(leases.map(({ endedAt }) => endedAt)).toEqual([undefined, undefined]);
+  });
+});
+
+describe('losses of nodes', () => {
+  it('are those that the cluster has heard of', () => {
+    const { losses } = readCluster([recorded('histories/cluster-grants-preempts.json')]);
+    expect(losses).toMatchObject([{ node: 'node-0', heardEvent: 224 }]);
+    expect(new Date(losses[0]?.heardAt ?? 0).toISOString()).toContain('19:43:06.208');
+  });
+
+  it('were decided on before that, by the workflow of the node', () => {
+    const events = recorded('histories/node-lost-and-back-with-lease.json');
+    const [first = 0, second = 0] = events
+      .filter(({ activityTaskScheduledEventAttributes: scheduled }) =>
+        Buffer.from(scheduled?.input?.payloads?.[0]?.data ?? '').includes('"lost"'),
+      )
+      .map(({ eventTime }) => milliseconds(eventTime));
+    const heard = (node: string, heardAt: number) => ({ node, heardAt, heardEvent: 1 });
+    const losses = [heard('node-x', first + 5), heard('node-x', second + 20_000)];
+    expect(withDecisions(losses, events).map(({ at }) => at)).toEqual([first, second]);
+    const unknown = [heard('node-x', first - 1), heard('node-9', second)];
+    expect(withDecisions(unknown, events).map(({ at }) => at)).toEqual([-Infinity, -Infinity]);
   });
 });
 

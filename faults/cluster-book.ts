@@ -1,5 +1,5 @@
-/** When the cluster had given which capacity to whom, out of the histories of its workflow. */
-import type { LeaseTime } from './evidence.ts';
+/** When the cluster had given which capacity to whom, and heard of lost nodes, out of the histories of its workflow. */
+import type { LeaseTime, NodeLoss } from './evidence.ts';
 import { json, timeOf } from './raw-history.ts';
 import type { HistoryEvent } from './raw-history.ts';
 
@@ -8,19 +8,27 @@ import type { HistoryEvent } from './raw-history.ts';
  * history behind the decision, with an earlier time.
  * @param histories of all executions, the first one first
  */
-export function leasesOf(histories: readonly (readonly HistoryEvent[])[]): LeaseTime[] {
-  const book = new LeaseBook();
+export function readCluster(histories: readonly (readonly HistoryEvent[])[]): ClusterFacts {
+  const book = new Book();
   for (const events of histories) {
     book.beginExecution();
     for (const event of events) book.read(event);
   }
-  return book.leases;
+  return book;
+}
+
+type HeardLoss = Omit<NodeLoss, 'at'>;
+
+export interface ClusterFacts {
+  readonly leases: readonly LeaseTime[];
+  readonly losses: readonly HeardLoss[];
 }
 
 type OpenLease = { -readonly [Key in keyof LeaseTime]: LeaseTime[Key] };
 
-class LeaseBook {
+class Book implements ClusterFacts {
   readonly leases: OpenLease[] = [];
+  readonly losses: HeardLoss[] = [];
   /** Over all executions. */
   private eventsRead = 0;
   private activities = new Map<string, { readonly type: string; readonly granted: readonly OpenLease[] }>();
@@ -50,6 +58,9 @@ class LeaseBook {
     } else if (signaled?.signalName === 'release-capacity') {
       const { run, resumption } = json(signaled.input?.payloads) as { run: string; resumption: number };
       this.end((lease) => lease.run === run && lease.resumption === resumption, event);
+    } else if (signaled?.signalName === 'node-report') {
+      const { type, node } = json(signaled.input?.payloads) as { type: string; node: string };
+      if (type === 'lost') this.losses.push({ node, heardAt: timeOf(event), heardEvent: this.eventsRead });
     }
   }
 
