@@ -94,7 +94,7 @@ export function endedByItself(
 }
 
 /** A daemon that dies about when a container does may forget how that ended. */
-const mayHaveLostExit = (evidence: Evidence, { node, aliveUntil }: ContainerLife): boolean =>
+export const mayHaveLostExit = (evidence: Evidence, { node, aliveUntil }: ContainerLife): boolean =>
   dockerFaults(evidence, node, { from: aliveUntil, to: aliveUntil }).length > 0;
 
 const isKilledBefore = ({ faults }: Evidence, life: ContainerLife, at: number): boolean =>

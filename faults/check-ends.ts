@@ -60,7 +60,7 @@ function checkExecution(notes: Notes, evidence: Evidence, order: RunOrder, execu
     return;
   }
   checkOrder(notes, execution);
-  checkStatus(notes, order, execution);
+  checkStatus(notes, evidence, order, execution);
   checkResumptions(notes, evidence, { order, execution });
 }
 

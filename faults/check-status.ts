@@ -1,9 +1,10 @@
-/** Does a run end as its program and its orders say. */
-import type { Execution, RunOrder } from './evidence.ts';
+/** Does a run end as its program, its orders and its containers say. */
+import { mayHaveLostExit } from './causes.ts';
+import type { Evidence, Execution, RunOrder } from './evidence.ts';
 import type { Notes } from './findings.ts';
 import { naturalExit } from './program.ts';
 
-export function checkStatus(notes: Notes, order: RunOrder, execution: Execution): void {
+export function checkStatus(notes: Notes, evidence: Evidence, order: RunOrder, execution: Execution): void {
   const { run, closed, steps } = execution;
   notes.look('right-status');
   const last = steps.at(-1);
@@ -14,6 +15,7 @@ export function checkStatus(notes: Notes, order: RunOrder, execution: Execution)
   }
   const expected = expectedEnd(order, run);
   if (actual !== expected) notes.object('right-status', run, `it ended as ${actual}, not as ${expected}`);
+  checkProof(notes, evidence, { order, run, resumption: last?.resumption ?? 0 });
 }
 
 /** Written as `STATUS (reason) code`. */
@@ -32,5 +34,27 @@ function expectedEnd({ program, hasTimeLimit, stops }: RunOrder, run: string): s
       return 'COMPLETED ()';
     case 'rank-fails':
       return `FAILED (NonZeroExit) ${end.code}`;
+  }
+}
+
+/** Who ends by itself has had a container for every rank that does, and each has ended as its program says. */
+function checkProof(
+  notes: Notes,
+  evidence: Evidence,
+  { order, run, resumption }: { readonly order: RunOrder; readonly run: string; readonly resumption: number },
+): void {
+  for (let rank = 0; rank < order.ranks; rank += 1) {
+    const expected = naturalExit(order.program, { run, resumption, rank });
+    if (expected === undefined) continue;
+    notes.look('right-status');
+    const object = (message: string): void =>
+      notes.object('right-status', run, `rank ${rank} of its last resumption ${message}`);
+    const life = evidence.containers.find(
+      (candidate) => candidate.run === run && candidate.resumption === resumption && candidate.rank === rank,
+    );
+    if (life === undefined) object('never had a container');
+    else if (life.exitCode === undefined) {
+      if (!mayHaveLostExit(evidence, life)) object('had a container whose exit code nobody saw');
+    } else if (life.exitCode !== expected) object(`ended with exit code ${life.exitCode}, not ${expected}`);
   }
 }

@@ -3,7 +3,7 @@ import type { ContainerLife, Evidence, Fault } from '../../faults/evidence.ts';
 import { FAULT_KINDS } from '../../faults/fault-kinds.ts';
 import type { FaultKind } from '../../faults/fault-kinds.ts';
 import type { Program } from '../../faults/program.ts';
-import { aCut, aDay, aFault, aLoss, COUNTS_TO_FIVE, ENDLESS, heldFor, RUN } from './evidence.ts';
+import { aCut, aDay, aFault, aLoss, COUNTS_TO_FIVE, ENDLESS, heldFor, RUN, withoutExit } from './evidence.ts';
 import { messages, objections } from './objections.ts';
 
 const longHeld = aDay({ resumptions: [['n0'], ['n1']] }).leases.map((lease) => ({
@@ -36,13 +36,8 @@ const KILL = aFault('kill-container', { target: RUN, container: 'container-0-0' 
 const killed = (evidence: Evidence) => withLife(evidence, 0, () => ({ exitCode: 137 }));
 const unseen = (evidence: Evidence): Evidence => ({
   ...evidence,
-  containers: evidence.containers.map(withoutExit),
+  containers: evidence.containers.map((life) => (life.resumption === 0 ? withoutExit(life) : life)),
 });
-
-function withoutExit(life: ContainerLife): ContainerLife {
-  const { exitCode: _, ...unseenLife } = life;
-  return life.resumption === 0 ? unseenLife : life;
-}
 
 describe('a run begins again with a cause', () => {
   it.each<[string, Evidence]>([

@@ -149,6 +149,12 @@ export const heldFor = (grantedAt: number, endedAt: number) => ({
   endedEvent: endedAt,
 });
 
+/** One whose end nobody saw. */
+export function withoutExit(life: ContainerLife): ContainerLife {
+  const { exitCode: _, ...unseen } = life;
+  return unseen;
+}
+
 function printed(program: Program, name: { run: string; resumption: number; rank: number }): string {
   const count = program.lines ?? 5;
   return Array.from({ length: count }, (_, index) => `${lineOf(program, name, index + 1)}\n`).join('');
