@@ -1,17 +1,18 @@
 /** Is every line in the log that was printed, once, in order, and as it was printed. */
-import type { ContainerLife, Evidence, Fault, FollowedLog, RankLog, RunOrder } from './evidence.ts';
+import { endedByItself } from './causes.ts';
+import type { ContainerLife, Evidence, RankLog, RunOrder } from './evidence.ts';
 import type { Findings } from './check.ts';
 import { groupBy, Notes } from './findings.ts';
+import { describe, headOf, numberOf, rangesOf, shown, split } from './log-lines.ts';
 import { orderOf } from './orders.ts';
-import { wasOutOfReach } from './outages.ts';
-import { isLine, lineOf, naturalExit } from './program.ts';
+import { dockerFaults } from './outages.ts';
+import { farewellLines, isBeginning, isFarewell, isLine, naturalExit } from './program.ts';
 import type { RankName } from './program.ts';
 
-/** Docker itself may lose what it had read from the pipe, and what it cannot write. */
-const DOCKER_MAY_LOSE = new Set(['kill-dockerd', 'kill-everything', 'fill-disk']);
 /** How lines begin that mcli adds to a log. */
 const REMARK = '[mcli] ';
-const SHOWN_CHARACTERS = 80;
+/** Who reads along has read something by then. */
+const READ_WITHIN_MS = 2_000;
 
 export function checkLogs(evidence: Evidence): Findings {
   const notes = new Notes();
@@ -22,149 +23,170 @@ export function checkLogs(evidence: Evidence): Findings {
     const containers = lives.get(key) ?? [];
     const name = log ?? containers[0];
     const order = name && orderOf(evidence, name.run);
-    if (name && order) checkRank(notes, { name, order, log, containers, faults: evidence.faults });
+    if (name && order) new RankCheck(notes, evidence, { name, order, log, containers }).check();
   }
-  for (const followed of evidence.follows) checkFollowed(notes, followed, evidence);
   return notes;
 }
 
 const keyOf = ({ run, resumption, rank }: RankName): string => `${run} ${resumption} ${rank}`;
 
-interface RankEvidence {
+interface Rank {
   readonly name: RankName;
   readonly order: RunOrder;
   readonly log: RankLog | undefined;
   readonly containers: readonly ContainerLife[];
-  readonly faults: readonly Fault[];
 }
 
-function checkRank(notes: Notes, { name, order, log, containers, faults }: RankEvidence): void {
-  const { program } = order;
-  const object = (message: string): void =>
-    notes.object('lines-once', name.run, `resumption ${name.resumption}, rank ${name.rank}: ${message}`);
-  const { lines, rest } = split(log?.text ?? '');
-  notes.look('lines-once', Math.max(1, lines.length));
-  if (containers.length === 0) {
-    if (lines.length > 0) object('it has a log, and no container of it was ever seen');
-    return;
+interface Line {
+  readonly number: number;
+  /** By Docker's clock. */
+  readonly at: number;
+  readonly text: string;
+}
+
+class RankCheck {
+  private readonly notes: Notes;
+  private readonly evidence: Evidence;
+  private readonly rank: Rank;
+  private readonly seen: readonly string[];
+
+  constructor(notes: Notes, evidence: Evidence, rank: Rank) {
+    this.notes = notes;
+    this.evidence = evidence;
+    this.rank = rank;
+    this.seen = rank.containers.flatMap((container) => split(container.seen).lines);
   }
-  const mayBeIncomplete = containers.some((container) => faults.some((fault) => mayLose(fault, container)));
-  const seenLines = containers.flatMap((container) => split(container.seen).lines);
-  const printedNumber = (line: string): number | undefined => {
+
+  check(): void {
+    const { log, containers } = this.rank;
+    const { lines, rest } = split(log?.text ?? '');
+    this.notes.look('lines-once', Math.max(1, lines.length));
+    if (containers.length === 0) {
+      if (lines.length > 0) this.object('it has a log, and no container of it was ever seen');
+      return;
+    }
+    const timed = lines.map((text, index) => ({ text, at: log?.times[index] ?? 0 }));
+    const printed = this.numbered(timed);
+    this.checkOrder(printed);
+    this.checkRest(rest, printed.at(-1)?.number ?? 0);
+    this.checkMissing(printed);
+    this.checkFarewell(printed);
+    this.checkSeen(printed);
+  }
+
+  /** Without the remarks of mcli, and without what Docker has made of a torn record. */
+  private numbered(lines: readonly Omit<Line, 'number'>[]): Line[] {
+    const garbled = new Set(this.seen.filter((line) => this.numberIn(line) === undefined));
+    return lines.flatMap(({ text, at }) => {
+      const number = this.numberIn(text);
+      if (number !== undefined) return [{ number, text, at }];
+      const isExcused =
+        this.isHurt(at, at) || (this.isHurtAtAll() && (garbled.has(text) || text.startsWith(REMARK)));
+      if (!isExcused) this.object(`the log has a line that was never printed: ${shown(text)}`);
+      return [];
+    });
+  }
+
+  private checkOrder(lines: readonly Line[]): void {
+    const known = new Set<number>();
+    let last = 0;
+    for (const { number } of lines) {
+      if (known.has(number)) this.object(`line ${number} is doubled`);
+      else if (number < last) this.object(`line ${number} comes after line ${last}`);
+      known.add(number);
+      last = Math.max(last, number);
+    }
+  }
+
+  /** Who is killed may be so in the middle of a line; what stood before that, Docker may have lost. */
+  private checkRest(rest: string, last: number): void {
+    if (rest === '') return;
+    const { name, order } = this.rank;
+    const next = this.isHurtAtAll() ? (numberOf(name, rest) ?? last + 1) : last + 1;
+    const mayBeCut =
+      !this.endedByItself() &&
+      (isBeginning(order.program, name, next, rest) || (this.isHurtAtAll() && headOf(name).startsWith(rest)));
+    if (!mayBeCut) this.object(`the log ends with a piece: ${shown(rest)}`);
+  }
+
+  /** Whoever was killed has printed what is there; whoever came to the end of the program, all of it. */
+  private checkMissing(lines: readonly Line[]): void {
+    const logged = new Map(lines.map(({ number, at }) => [number, at]));
+    const seen = new Set(this.seen.flatMap((line) => this.numberIn(line) ?? []));
+    const lost = [...seen].filter((number) => !logged.has(number)).toSorted((a, b) => a - b);
+    if (lost.length > 0) this.object(`${describe(lost)} lost, which Docker had`);
+    const last = Math.max(0, ...lines.slice(-1).map(({ number }) => number));
+    const printed = (this.endedByItself() ? this.rank.order.program.lines : undefined) ?? last;
+    const missing = Array.from({ length: printed }, (_, index) => index + 1).filter(
+      (number) => !logged.has(number) && !seen.has(number),
+    );
+    const inexcusable = rangesOf(missing).filter(
+      ({ from, to }) =>
+        !this.isHurt(logged.get(from - 1) ?? this.startedAt, logged.get(to + 1) ?? this.aliveUntil),
+    );
+    const numbers = missing.filter((number) =>
+      inexcusable.some(({ from, to }) => from <= number && number <= to),
+    );
+    if (numbers.length > 0) this.object(`${describe(numbers)} lost of ${printed}`);
+  }
+
+  /** A program that is prepared for SIGTERM ends with 0 only after its last words. */
+  private checkFarewell(lines: readonly Line[]): void {
+    const { name, order, containers } = this.rank;
+    const expected = farewellLines(order.program);
+    if (expected === 0 || !containers.some(({ exitCode }) => exitCode === 0)) return;
+    const said = lines.filter(({ number, text }) => isFarewell(name, number, text)).length;
+    if (said >= expected || this.isHurt(this.aliveUntil, this.aliveUntil)) return;
+    this.object(`it has ${said} of the ${expected} lines that its program prints before it ends`);
+  }
+
+  /** A witness that has slept proves nothing. */
+  private checkSeen(lines: readonly Line[]): void {
+    const printedForMs = (lines.at(-1)?.at ?? 0) - (lines[0]?.at ?? 0);
+    if (printedForMs <= READ_WITHIN_MS || this.isHurtAtAll()) return;
+    if (this.rank.containers.every(({ seen }) => seen === '')) this.object('nobody has read along with it');
+  }
+
+  private endedByItself(): boolean {
+    const { order, containers } = this.rank;
+    return this.isItsEnd() || containers.some((life) => endedByItself(this.evidence, order, life) === 'yes');
+  }
+
+  /** Whether the run has ended with the end of this program, whatever anybody saw of it. */
+  private isItsEnd(): boolean {
+    const { name, order } = this.rank;
+    if (naturalExit(order.program, name) === undefined) return false;
+    const last = this.evidence.executions.find(({ run }) => run === name.run)?.steps.at(-1);
+    const hasEnded = last?.status === 'COMPLETED' || last?.status === 'FAILED';
+    return hasEnded && last.resumption === name.resumption;
+  }
+
+  private isHurtAtAll(): boolean {
+    return this.isHurt(this.startedAt, this.aliveUntil);
+  }
+
+  private isHurt(from: number, to: number): boolean {
+    return this.rank.containers.some(
+      ({ node }) => dockerFaults(this.evidence, node, { from, to }).length > 0,
+    );
+  }
+
+  private get startedAt(): number {
+    return Math.min(...this.rank.containers.map(({ startedAt }) => startedAt));
+  }
+
+  private get aliveUntil(): number {
+    return Math.max(...this.rank.containers.map(({ aliveUntil }) => aliveUntil));
+  }
+
+  private numberIn(line: string): number | undefined {
+    const { name, order } = this.rank;
     const number = numberOf(name, line);
-    return number !== undefined && isLine(program, name, number, line) ? number : undefined;
-  };
-  const garbled = new Set(seenLines.filter((line) => printedNumber(line) === undefined));
-  const logged = new Set<number>();
-  let previous = 0;
-  for (const line of lines) {
-    // The log says so itself where Docker has lost something; without a cause it must not. What Docker has made of a
-    // torn record is Docker's.
-    if (mayBeIncomplete && (line.startsWith(REMARK) || garbled.has(line))) continue;
-    const number = printedNumber(line);
-    if (number === undefined) {
-      object(`the log has a line that was never printed: ${shown(line)}`);
-      continue;
-    }
-    if (logged.has(number)) object(`line ${number} is doubled`);
-    else if (number < previous) object(`line ${number} comes after line ${previous}`);
-    logged.add(number);
-    previous = Math.max(previous, number);
+    return number !== undefined && isLine(order.program, name, number, line) ? number : undefined;
   }
-  const isNatural = containers.some((container) => endedByItself(order, container, faults));
-  const mayBeCut = !isNatural && lineOf(program, name, previous + 1).startsWith(rest);
-  if (rest !== '' && !mayBeCut) object(`the log ends with a piece: ${shown(rest)}`);
 
-  const seen = new Set(seenLines.flatMap((line) => printedNumber(line) ?? []));
-  const lost = [...seen].filter((number) => !logged.has(number));
-  if (lost.length > 0) object(`${describe(lost)} lost, which Docker had`);
-  if (mayBeIncomplete) return;
-  const printed = isNatural && program.lines !== null ? program.lines : previous;
-  const missing = Array.from({ length: printed }, (_, index) => index + 1).filter(
-    (number) => !logged.has(number) && !seen.has(number),
-  );
-  if (missing.length > 0) object(`${describe(missing)} lost of ${printed}`);
-}
-
-/** Programs that are prepared for SIGTERM may end as if they had come to their end. */
-function endedByItself(
-  { program }: RunOrder,
-  { id, exitCode, ...name }: ContainerLife,
-  faults: readonly Fault[],
-) {
-  const wasKilled = faults.some(({ container }) => container === id);
-  return (
-    program.onTerm === 'unprepared' &&
-    exitCode !== undefined &&
-    !wasKilled &&
-    exitCode === naturalExit(program, name)
-  );
-}
-
-function mayLose({ kind, target, at, mendedAt }: Fault, container: ContainerLife): boolean {
-  const isHere = kind === 'kill-everything' || target === container.node;
-  return DOCKER_MAY_LOSE.has(kind) && isHere && at <= container.aliveUntil && mendedAt >= container.startedAt;
-}
-
-/**
- * Each resumption in order and whole. What a node that was cut off had not sent comes when it is back: among later
- * resumptions, and perhaps after the run has ended, when nobody follows any more.
- */
-function checkFollowed(notes: Notes, { run, text, exitCode, errors }: FollowedLog, evidence: Evidence): void {
-  notes.look('follow-whole');
-  const object = (message: string): void =>
-    notes.object('follow-whole', run, `${message} (exit code ${exitCode}, ${shown(errors)})`);
-  const { logs, containers } = evidence;
-  const own = logs.filter((log) => log.run === run);
-  const last = Math.max(...own.map(({ resumption }) => resumption));
-  const lives = containers.filter((life) => life.run === run && life.resumption === last);
-  const mayComeLate = lives.some((life) => wasOutOfReach(evidence, life));
-  const left = new Set(allLines(text));
-  for (const log of own) {
-    const head = headOf(log);
-    const kept = allLines(log.text);
-    const expected = kept.filter((line) => line.startsWith(head));
-    const lines = allLines(text).filter((line) => line.startsWith(head));
-    for (const line of [...kept, ...lines]) left.delete(line);
-    const at = Array.from(lines, (line, index) => line === expected[index]).indexOf(false);
-    const where = `--follow is not the log of resumption ${log.resumption}`;
-    if (at !== -1) {
-      object(`${where}: it has ${shown(lines[at] ?? '')} as line ${at + 1} of ${expected.length}`);
-    } else if (lines.length < expected.length && log.resumption === last && !mayComeLate) {
-      object(`${where}: it ends after line ${lines.length} of ${expected.length}`);
-    }
+  private object(message: string): void {
+    const { run, resumption, rank } = this.rank.name;
+    this.notes.object('lines-once', run, `resumption ${resumption}, rank ${rank}: ${message}`);
   }
-  const [stranger] = left;
-  if (stranger !== undefined) object(`--follow printed what the log does not have: ${shown(stranger)}`);
 }
-
-/** Numbers as people write them: `lines 3-7, 9 (6 in all) are`. */
-function describe(numbers: readonly number[]): string {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  const ranges: [number, number][] = [];
-  for (const number of sorted) {
-    const last = ranges.at(-1);
-    if (last && last[1] === number - 1) last[1] = number;
-    else ranges.push([number, number]);
-  }
-  const texts = ranges.slice(0, 5).map(([from, to]) => (from === to ? String(from) : `${from}-${to}`));
-  const more = ranges.length > 5 ? ', …' : '';
-  return `lines ${texts.join(', ')}${more} (${numbers.length} in all) are`;
-}
-
-const headOf = ({ run, resumption, rank }: RankName): string => `${run} ${resumption}.${rank} `;
-
-function numberOf(name: RankName, line: string): number | undefined {
-  const head = headOf(name);
-  const number = line.startsWith(head) ? Number.parseInt(line.slice(head.length), 10) : NaN;
-  return Number.isNaN(number) ? undefined : number;
-}
-
-function split(text: string): { lines: string[]; rest: string } {
-  const lines = text.split('\n');
-  const rest = lines.pop() ?? '';
-  return { lines, rest };
-}
-
-const allLines = (text: string): string[] => text.split('\n').filter((line) => line !== '');
-const shown = (text: string): string => JSON.stringify(text.slice(0, SHOWN_CHARACTERS));

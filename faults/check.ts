@@ -5,6 +5,7 @@
 import { checkCapacity } from './check-capacity.ts';
 import { checkContainers } from './check-containers.ts';
 import { checkEnds } from './check-ends.ts';
+import { checkFollows } from './check-follow.ts';
 import { checkLogs } from './check-logs.ts';
 import type { Evidence } from './evidence.ts';
 
@@ -47,6 +48,7 @@ export function check(evidence: Evidence): Findings {
     checkContainers(evidence),
     checkCapacity(evidence),
     checkLogs(evidence),
+    checkFollows(evidence),
   ];
   return {
     violations: parts.flatMap(({ violations }) => violations),

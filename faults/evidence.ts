@@ -107,9 +107,11 @@ export interface LeaseTime {
   readonly endedEvent?: number;
 }
 
-/** What `mcli logs` has of one rank of one resumption. One byte per character. */
+/** What the log stream has of one rank of one resumption. One byte per character. */
 export interface RankLog extends RankName {
   readonly text: string;
+  /** For each whole line, when Docker got it. */
+  readonly times: readonly number[];
 }
 
 /** What `mcli logs --follow` printed of a run of one rank from its submission on. */

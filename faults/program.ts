@@ -102,10 +102,29 @@ export function lineOf(program: Program, { run, resumption, rank }: RankName, nu
 
 /** Whether this may be line `number`: on its way out, a program prints other lines. */
 export function isLine(program: Program, name: RankName, number: number, text: string): boolean {
-  if (text === lineOf(program, name, number)) return true;
-  const maySave = program.onTerm === 'save' || program.onTerm === 'linger';
-  return maySave && text === `${lineOf({ ...program, binary: false }, name, number)} saved`;
+  return linesAt(program, name, number).includes(text);
 }
+
+/** Whether a program that is killed while it prints line `number` may leave this behind. */
+export function isBeginning(program: Program, name: RankName, number: number, text: string): boolean {
+  return linesAt(program, name, number).some((line) => line.startsWith(text));
+}
+
+export const isFarewell = (name: RankName, number: number, text: string): boolean =>
+  text === farewellOf(name, number);
+
+/** How many of these a program prints before it ends with 0. */
+export function farewellLines({ onTerm }: Program): number {
+  return onTerm === 'save' ? 1 : onTerm === 'linger' ? LINGER_LINES : 0;
+}
+
+function linesAt(program: Program, name: RankName, number: number): string[] {
+  const line = lineOf(program, name, number);
+  return farewellLines(program) > 0 ? [line, farewellOf(name, number)] : [line];
+}
+
+const farewellOf = ({ run, resumption, rank }: RankName, number: number): string =>
+  `${run} ${resumption}.${rank} ${number} saved`;
 
 /** The exit code of a rank that comes to its end by itself; undefined where it never does. */
 export function naturalExit({ lines, end }: Program, { resumption, rank }: RankName): number | undefined {

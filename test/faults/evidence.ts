@@ -128,11 +128,12 @@ export function aDay({
     executions: [execution] as [Execution],
     containers,
     leases,
-    logs: containers.map(({ run, resumption, rank, seen }): RankLog => ({
+    logs: containers.map(({ run, resumption, rank, startedAt, seen }): RankLog => ({
       run,
       resumption,
       rank,
       text: seen,
+      times: timesOf(seen, startedAt),
     })),
     follows: [],
     silences,
@@ -154,6 +155,13 @@ export function withoutExit(life: ContainerLife): ContainerLife {
   const { exitCode: _, ...unseen } = life;
   return unseen;
 }
+
+/** A line every 50 ms. */
+const timesOf = (text: string, startedAt: number): number[] =>
+  text
+    .split('\n')
+    .slice(1)
+    .map((_, index) => startedAt + 50 * index);
 
 function printed(program: Program, name: { run: string; resumption: number; rank: number }): string {
   const count = program.lines ?? 5;
