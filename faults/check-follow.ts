@@ -1,5 +1,5 @@
-/** Is what `mcli logs --follow` prints the log. */
-import type { Evidence, FollowedLog } from './evidence.ts';
+/** Is what `mcli logs` prints the log, at the end and all the while. */
+import type { Evidence, FollowedLog, RankLog, ReadLog } from './evidence.ts';
 import type { Findings } from './check.ts';
 import { Notes } from './findings.ts';
 import { allLines, headOf, shown } from './log-lines.ts';
@@ -8,6 +8,7 @@ import { wasOutOfReach } from './outages.ts';
 export function checkFollows(evidence: Evidence): Findings {
   const notes = new Notes();
   for (const followed of evidence.follows) checkFollowed(notes, followed, evidence);
+  for (const read of evidence.reads) checkRead(notes, read, evidence);
   return notes;
 }
 
@@ -15,30 +16,80 @@ export function checkFollows(evidence: Evidence): Findings {
  * Each resumption in order and whole. What a node that was cut off had not sent comes when it is back: among later
  * resumptions, and perhaps after the run has ended, when nobody follows any more.
  */
-function checkFollowed(notes: Notes, { run, text, exitCode, errors }: FollowedLog, evidence: Evidence): void {
+function checkFollowed(
+  notes: Notes,
+  { run, text, exitCode, errors }: FollowedLog,
+  { logs, ...evidence }: Evidence,
+): void {
   notes.look('follow-whole');
-  const object = (message: string): void =>
-    notes.object('follow-whole', run, `${message} (exit code ${exitCode}, ${shown(errors)})`);
-  const { logs, containers } = evidence;
-  const own = logs.filter((log) => log.run === run);
-  const last = Math.max(...own.map(({ resumption }) => resumption));
-  const lives = containers.filter((life) => life.run === run && life.resumption === last);
-  const mayComeLate = lives.some((life) => wasOutOfReach(evidence, life));
-  const left = new Set(allLines(text));
+  const object = (message: string): void => notes.object('follow-whole', run, `--follow ${message}`);
+  if (exitCode !== 0) object(`ended with exit code ${exitCode}: ${shown(errors)}`);
+  const printed = allLines(text);
+  const own = logs.filter((log) => log.run === run).toSorted((a, b) => a.resumption - b.resumption);
+  let earliest = 0;
   for (const log of own) {
-    const head = headOf(log);
-    const kept = allLines(log.text);
-    const expected = kept.filter((line) => line.startsWith(head));
-    const lines = allLines(text).filter((line) => line.startsWith(head));
-    for (const line of [...kept, ...lines]) left.delete(line);
+    const part = partOf(log, printed);
+    const isLate = evidence.containers.some(
+      (life) => life.run === run && life.resumption === log.resumption && wasOutOfReach(evidence, life),
+    );
+    const where = `of resumption ${log.resumption}`;
+    const { expected, lines, from, to } = part;
     const at = Array.from(lines, (line, index) => line === expected[index]).indexOf(false);
-    const where = `--follow is not the log of resumption ${log.resumption}`;
-    if (at !== -1) {
-      object(`${where}: it has ${shown(lines[at] ?? '')} as line ${at + 1} of ${expected.length}`);
-    } else if (lines.length < expected.length && log.resumption === last && !mayComeLate) {
-      object(`${where}: it ends after line ${lines.length} of ${expected.length}`);
+    if (at !== -1) object(`has ${shown(lines[at] ?? '')} as line ${at + 1} of ${expected.length} ${where}`);
+    else if (lines.length < expected.length && !isLate) {
+      object(`ends after line ${lines.length} of ${expected.length} ${where}`);
     }
+    if (from < earliest) object(`begins with the lines ${where} before those of an earlier one are over`);
+    if (!isLate) earliest = Math.max(earliest, to);
   }
-  const [stranger] = left;
-  if (stranger !== undefined) object(`--follow printed what the log does not have: ${shown(stranger)}`);
+  checkStrangers(object, printed, own);
+}
+
+/** The lines of a resumption in its log and among those that were printed, and where they stand there. */
+function partOf(log: RankLog, printed: readonly string[]) {
+  const head = headOf(log);
+  const expected = allLines(log.text).filter((line) => line.startsWith(head));
+  const lines = printed.filter((line) => line.startsWith(head));
+  const from = printed.findIndex((line) => line.startsWith(head));
+  const to = printed.findLastIndex((line) => line.startsWith(head));
+  return { expected, lines, from: from === -1 ? Infinity : from, to };
+}
+
+/** What is no line of a program stands in a log, and as often. */
+function checkStrangers(
+  object: (message: string) => void,
+  printed: readonly string[],
+  own: readonly RankLog[],
+): void {
+  const heads = own.map(headOf);
+  const isForeign = (line: string): boolean => !heads.some((head) => line.startsWith(head));
+  const left = own.flatMap(({ text }) => allLines(text)).filter(isForeign);
+  for (const line of printed.filter(isForeign)) {
+    const index = left.indexOf(line);
+    if (index === -1) {
+      object(`printed what the log does not have: ${shown(line)}`);
+      return;
+    }
+    left.splice(index, 1);
+  }
+}
+
+function checkRead(notes: Notes, { text, exitCode, errors, ...name }: ReadLog, { logs }: Evidence): void {
+  notes.look('read-whole');
+  const where = `mcli logs of resumption ${name.resumption}, rank ${name.rank}`;
+  const log = logs.find(
+    ({ run, resumption, rank }) => run === name.run && resumption === name.resumption && rank === name.rank,
+  );
+  if (exitCode !== 0) notes.object('read-whole', name.run, `${where} failed: ${shown(errors)}`);
+  else if (text !== log?.text) {
+    const same = firstDifference(text, log?.text ?? '');
+    const message = `${where} goes off the log after ${same} bytes: ${shown(text.slice(same))}`;
+    notes.object('read-whole', name.run, message);
+  }
+}
+
+function firstDifference(a: string, b: string): number {
+  let same = 0;
+  while (same < a.length && a[same] === b[same]) same += 1;
+  return same;
 }

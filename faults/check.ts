@@ -25,6 +25,7 @@ export const INVARIANTS = {
   'lease-for-container': 'no container without a lease',
   'lines-once': 'every line that was printed is in the log, once and in order',
   'follow-whole': '`mcli logs --follow` prints what the log has, whatever happens meanwhile',
+  'read-whole': '`mcli logs` prints what the log has',
 } as const;
 
 export type Invariant = keyof typeof INVARIANTS;

@@ -1,11 +1,15 @@
 /** Puts together what is to be judged, when all has ended or nobody waits any longer. */
 import { natsUrl } from '../stack/addresses.ts';
-import type { Evidence } from './evidence.ts';
+import type { Evidence, RankLog, ReadLog } from './evidence.ts';
+import { groupBy } from './findings.ts';
 import { readCapacity, readExecutions } from './histories.ts';
 import type { Injector, World } from './inject.ts';
 import { readLogs } from './log-stream.ts';
 import { CPU_SLOTS, GPUS_PER_NODE } from './plan.ts';
 import type { User } from './user.ts';
+
+/** As many as the smallest machine has cores. */
+const READERS = 2;
 
 export async function collect(
   seed: number,
@@ -17,6 +21,7 @@ export async function collect(
   const { leases, losses } = await readCapacity(client);
   const follows = await Promise.all(user.follows);
   const containers = world.nodes.flatMap(({ watch }) => watch.evidence());
+  const logs = await readLogs(natsUrl(world.stack.config.ports), containers);
   return {
     seed,
     until: Date.now(),
@@ -25,10 +30,24 @@ export async function collect(
     executions,
     containers,
     leases,
-    logs: await readLogs(natsUrl(world.stack.config.ports), containers),
+    logs,
     follows,
+    reads: await readAsPeopleDo(user, logs),
     silences: world.heartbeats.silences(),
     losses,
     faults: injector.faults,
   };
+}
+
+/** One log of each run, in turn of any resumption and rank. */
+async function readAsPeopleDo(user: User, logs: readonly RankLog[]): Promise<ReadLog[]> {
+  const chosen = [...groupBy(logs, ({ run }) => run).values()].flatMap(
+    (own, index) => own[index % own.length] ?? [],
+  );
+  const reads: ReadLog[] = [];
+  const readOn = async (): Promise<void> => {
+    for (let log = chosen.pop(); log; log = chosen.pop()) reads.push(await user.read(log));
+  };
+  await Promise.all(Array.from({ length: READERS }, readOn));
+  return reads;
 }

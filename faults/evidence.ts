@@ -18,6 +18,7 @@ export interface Evidence {
   readonly leases: readonly LeaseTime[];
   readonly logs: readonly RankLog[];
   readonly follows: readonly FollowedLog[];
+  readonly reads: readonly ReadLog[];
   readonly silences: readonly Silence[];
   readonly losses: readonly NodeLoss[];
   readonly faults: readonly Fault[];
@@ -114,14 +115,21 @@ export interface RankLog extends RankName {
   readonly times: readonly number[];
 }
 
-/** What `mcli logs --follow` printed of a run of one rank from its submission on. */
-export interface FollowedLog {
-  readonly run: string;
+/** What `mcli logs` printed in the end. */
+export interface Printed {
   readonly text: string;
   readonly exitCode: number | null;
   /** What it said beside. */
   readonly errors: string;
 }
+
+/** With `--follow`, of a run of one rank, from its submission on. */
+export interface FollowedLog extends Printed {
+  readonly run: string;
+}
+
+/** With `--resumption`, when all was over. */
+export interface ReadLog extends Printed, RankName {}
 
 /** From one sign of a node's agent that the server had to the next, where that is long. */
 export interface Silence {

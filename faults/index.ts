@@ -132,6 +132,7 @@ async function keepLogs(home: string, evidence: Evidence, { violations }: Findin
     containers: evidence.containers.filter(({ run }) => runs.has(run)),
     logs: evidence.logs.filter(({ run }) => runs.has(run)),
     follows: evidence.follows.filter(({ run }) => runs.has(run)),
+    reads: evidence.reads.filter(({ run }) => runs.has(run)),
   };
   await writeFile(path.join(kept, 'evidence.json'), JSON.stringify({ violations, ...concerned }, null, 1));
   const folders = ['stack/logs', 'stack/data', ...NODES.flatMap((node) => [node, `${node}/disk/mcli`])];

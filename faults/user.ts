@@ -3,8 +3,9 @@ import { spawn } from 'node:child_process';
 import { buffer, text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { distFile } from '../stack/package-root.ts';
-import type { FollowedLog, RunOrder } from './evidence.ts';
+import type { FollowedLog, ReadLog, RunOrder } from './evidence.ts';
 import { bashOf } from './program.ts';
+import type { RankName } from './program.ts';
 import type { PlannedRun } from './plan.ts';
 
 /** Whoever gets an error tries again. */
@@ -68,9 +69,20 @@ export class User {
     return undefined;
   }
 
+  /** Who could not even begin tries again. */
   private async follow(run: string): Promise<FollowedLog> {
-    const { code, output, errors } = await this.mcli(['logs', run, '--follow']);
-    return { run, text: output, exitCode: code, errors };
+    for (;;) {
+      const { code, output, errors } = await this.mcli(['logs', run, '--follow']);
+      if (code === 0 || output !== '' || this.giveUp.aborted)
+        return { run, text: output, exitCode: code, errors };
+      await sleep(AGAIN_MS);
+    }
+  }
+
+  async read({ run, resumption, rank }: RankName): Promise<ReadLog> {
+    const flags = ['--resumption', String(resumption), '--node-rank', String(rank)];
+    const { code, output, errors } = await this.mcli(['logs', run, ...flags]);
+    return { run, resumption, rank, text: output, exitCode: code, errors };
   }
 
   private async mcli(

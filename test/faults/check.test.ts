@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { check, INVARIANTS } from '../../faults/check.ts';
-import type { ContainerLife, Evidence } from '../../faults/evidence.ts';
+import type { ContainerLife, Evidence, RankLog } from '../../faults/evidence.ts';
 import { timelineOf } from '../../faults/timeline.ts';
 import { aCut, aDay, aFault, aLoss, COUNTS_TO_FIVE, ENDLESS, heldFor, RUN } from './evidence.ts';
 import { messages, objections } from './objections.ts';
@@ -138,7 +138,9 @@ describe('good evidence', () => {
       containers: day.containers.map((life) => ({ ...life, exitCode: life.resumption === 0 ? 137 : 0 })),
     };
     const follows = [{ run: RUN, text: day.logs.map(({ text }) => text).join(''), exitCode: 0, errors: '' }];
-    const { violations, looks } = check({ ...killed, follows });
+    const [{ run, resumption, rank, text }] = day.logs as [RankLog];
+    const reads = [{ run, resumption, rank, text, exitCode: 0, errors: '' }];
+    const { violations, looks } = check({ ...killed, follows, reads });
     expect(violations).toEqual([]);
     expect(Object.keys(looks).toSorted()).toEqual(Object.keys(INVARIANTS).toSorted());
   });

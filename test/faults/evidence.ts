@@ -136,6 +136,7 @@ export function aDay({
       times: timesOf(seen, startedAt),
     })),
     follows: [],
+    reads: [],
     silences,
     losses,
     faults,
