@@ -26,6 +26,7 @@ export function checkEnds(evidence: Evidence): Findings {
     notes.look('accepted-exists');
     if (!executions.has(run)) notes.object('accepted-exists', run, 'mcli accepted it, and it is nowhere');
   }
+  for (const order of evidence.orders) checkSubmission(notes, evidence, order);
   for (const [run, found] of executions) {
     notes.look('accepted-exists');
     const order = orderOf(evidence, run);
@@ -39,6 +40,29 @@ export function checkEnds(evidence: Evidence): Findings {
     for (const execution of found) checkExecution(notes, evidence, order, execution);
   }
   return notes;
+}
+
+/** Somebody has asked for it until it was accepted; who was not answered may have been heard all the same. */
+function checkSubmission(notes: Notes, evidence: Evidence, order: RunOrder): void {
+  const { name, accepted, unanswered } = order;
+  notes.look('accepted-exists');
+  const runs = evidence.executions
+    .filter(({ run, closed }) => closed?.type !== 'refused' && orderOf(evidence, run) === order)
+    .map(({ run }) => run);
+  if (accepted.length === 0 && runs.length === 0) {
+    notes.object(
+      'accepted-exists',
+      name,
+      `mcli never accepted it, however often it was asked: ${unanswered}`,
+    );
+  }
+  const most = accepted.length + unanswered;
+  if (new Set(runs).size <= most) return;
+  notes.object(
+    'accepted-exists',
+    name,
+    `${most} submissions have become ${runs.length} runs: ${runs.join(', ')}`,
+  );
 }
 
 function checkExecution(notes: Notes, evidence: Evidence, order: RunOrder, execution: Execution): void {

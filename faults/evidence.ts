@@ -43,9 +43,11 @@ export interface RunOrder {
   /** How the program's failures are answered. */
   readonly maxRetries: number;
   readonly hasTimeLimit: boolean;
-  /** Own names of the runs that mcli said it had submitted. More than one only when an answer was lost. */
+  /** Own name of the run that mcli said it had submitted. */
   readonly accepted: readonly string[];
-  /** Own names of the runs that mcli said it would stop, and when it said so. */
+  /** How often mcli was asked to submit it and did not say so: the run may be there all the same. */
+  readonly unanswered: number;
+  /** Own names of the runs that mcli was told to stop, and when it was told so first. */
   readonly stops: Readonly<Record<string, number>>;
 }
 

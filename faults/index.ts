@@ -198,7 +198,10 @@ async function carryOut(
 ): Promise<Evidence> {
   const over = new AbortController();
   const giveUp = new AbortController();
-  const user = new User(() => world.stack.environment, giveUp.signal);
+  const { stack } = world;
+  const hasEnded = async (run: string): Promise<boolean> =>
+    !(await openRuns(await stack.client())).includes(run);
+  const user = new User({ environment: () => stack.environment, hasEnded }, giveUp.signal);
   const injector = new Injector(world);
   void operate(world.stack, over.signal);
   const submissions = plan.runs.map(async (run) => {

@@ -14,11 +14,11 @@ const AGAIN_MS = 1_000;
 export class User {
   readonly orders: Noted[] = [];
   readonly follows: Promise<FollowedLog>[] = [];
-  private readonly environment: () => Record<string, string>;
+  private readonly surroundings: Surroundings;
   private readonly giveUp: AbortSignal;
 
-  constructor(environment: () => Record<string, string>, giveUp: AbortSignal) {
-    this.environment = environment;
+  constructor(surroundings: Surroundings, giveUp: AbortSignal) {
+    this.surroundings = surroundings;
     this.giveUp = giveUp;
   }
 
@@ -34,10 +34,11 @@ export class User {
       maxRetries: planned.maxRetries,
       hasTimeLimit: planned.maxDurationMs !== undefined,
       accepted: [],
+      unanswered: 0,
       stops: {},
     };
     this.orders.push(order);
-    const run = await this.submit(planned);
+    const run = await this.submit(planned, order);
     if (run === undefined) return;
     order.accepted.push(run);
     if (planned.followed) this.follows.push(this.follow(run));
@@ -46,24 +47,24 @@ export class User {
     await this.stop(run);
   }
 
+  /** An order that arrived may have lost its answer, and then there is nothing left to stop. */
   async stop(run: string): Promise<void> {
     const order = this.orders.find(({ name }) => run.startsWith(`${name}-`));
+    if (order) order.stops[run] = Date.now();
     while (!this.giveUp.aborted) {
       const { code } = await this.mcli(['stop', 'run', '-y', run]);
-      if (code === 0 && order) {
-        order.stops[run] = Date.now();
-        return;
-      }
+      if (code === 0 || (await this.surroundings.hasEnded(run).catch(() => false))) return;
       await sleep(AGAIN_MS);
     }
   }
 
-  private async submit(planned: PlannedRun): Promise<string | undefined> {
+  private async submit(planned: PlannedRun, order: Noted): Promise<string | undefined> {
     while (!this.giveUp.aborted) {
       const { code, errors } = await this.mcli(['run', '--no-follow', '-f', '-'], runFile(planned));
       const run = /Run (\S+) submitted/.exec(errors)?.[1];
       if (code === 0 && run !== undefined) return run;
       if (code === 2) throw new Error(`mcli does not understand run ${planned.name}: ${errors}`);
+      order.unanswered += 1;
       await sleep(AGAIN_MS);
     }
     return undefined;
@@ -90,7 +91,7 @@ export class User {
     input = '',
   ): Promise<{ readonly code: number | null; readonly output: string; readonly errors: string }> {
     const child = spawn(process.execPath, [distFile('mcli.js'), ...args], {
-      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...this.environment() },
+      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...this.surroundings.environment() },
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     const end = (): void => void child.kill('SIGKILL');
@@ -104,9 +105,15 @@ export class User {
   }
 }
 
+interface Surroundings {
+  readonly environment: () => Record<string, string>;
+  readonly hasEnded: (run: string) => Promise<boolean>;
+}
+
 /** An order that is still being written. */
-type Noted = Omit<RunOrder, 'accepted' | 'stops'> & {
+type Noted = Omit<RunOrder, 'accepted' | 'unanswered' | 'stops'> & {
   readonly accepted: string[];
+  unanswered: number;
   readonly stops: Record<string, number>;
 };
 

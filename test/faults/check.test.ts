@@ -5,6 +5,8 @@ import { timelineOf } from '../../faults/timeline.ts';
 import { aCut, aDay, aFault, aLoss, COUNTS_TO_FIVE, ENDLESS, heldFor, RUN } from './evidence.ts';
 import { messages, objections } from './objections.ts';
 
+const REFUSED = { at: 100, type: 'refused' } as const;
+
 type Day = ReturnType<typeof aDay>;
 
 /** A day with one run that has one more container than it should. */
@@ -59,19 +61,8 @@ describe('good evidence', () => {
     ],
     ['an agent that is killed', aDay({ faults: [aFault('kill-agent')] })],
     [
-      'a submission that found no server, and left nothing',
-      {
-        ...aDay(),
-        orders: [{ ...aDay().orders[0]!, accepted: [] }],
-        executions: [],
-        containers: [],
-        leases: [],
-        logs: [],
-      },
-    ],
-    [
       'a run whose acceptance was lost on the way',
-      { ...aDay(), orders: [{ ...aDay().orders[0]!, accepted: [] }] },
+      { ...aDay(), orders: [{ ...aDay().orders[0]!, accepted: [], unanswered: 1 }] },
     ],
     [
       'lines that Docker lost itself when its daemon was killed',
@@ -150,6 +141,41 @@ describe('the checker objects', () => {
   it('to an accepted run that is nowhere', () => {
     const day = { ...aDay(), executions: [], containers: [], leases: [], logs: [] };
     expect(objections(day)).toEqual(['accepted-exists']);
+  });
+
+  it('to a run that was never accepted, and is nowhere', () => {
+    const [order] = aDay().orders;
+    const nowhere = { executions: [], containers: [], leases: [], logs: [] };
+    expect(objections({ ...aDay(), ...nowhere, orders: [{ ...order!, accepted: [] }] })).toEqual([
+      'accepted-exists',
+    ]);
+  });
+
+  it('to one submission that has become two runs, unless an answer was lost', () => {
+    const day = aDay();
+    const [order] = day.orders;
+    const other = JSON.parse(JSON.stringify(day).replaceAll(RUN, 'a-000002')) as Evidence;
+    const later = {
+      leases: other.leases.map((lease) => ({ ...lease, fence: 9, ...heldFor(2_100, 2_900) })),
+      containers: other.containers.map((life) => ({
+        ...life,
+        id: 'b',
+        fence: 9,
+        startedAt: 2_300,
+        aliveUntil: 2_700,
+      })),
+    };
+    const both = {
+      ...day,
+      executions: [...day.executions, ...other.executions],
+      leases: [...day.leases, ...later.leases],
+      containers: [...day.containers, ...later.containers],
+      logs: [...day.logs, ...other.logs],
+    };
+    expect(objections(both)).toEqual(['accepted-exists']);
+    expect(objections({ ...both, orders: [{ ...order!, unanswered: 1 }] })).toEqual([]);
+    const refused = [...both.executions.slice(0, 1), { ...both.executions[1]!, steps: [], closed: REFUSED }];
+    expect(objections({ ...day, executions: refused })).toEqual([]);
   });
 
   it('to a run that nobody submitted', () => {

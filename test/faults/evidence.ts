@@ -121,6 +121,7 @@ export function aDay({
         maxRetries: 0,
         hasTimeLimit: false,
         accepted: [RUN],
+        unanswered: 0,
         stops: {},
         ...order,
       },
