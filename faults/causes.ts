@@ -100,9 +100,10 @@ export const mayHaveLostExit = (evidence: Evidence, { node, aliveUntil }: Contai
 const isKilledBefore = ({ faults }: Evidence, life: ContainerLife, at: number): boolean =>
   faults.some((fault) => wasKilled(life, fault) && fault.at <= at);
 
-/** What ended by itself at the same moment was not killed. */
-export const wasKilled = ({ id, exitCode = KILLED }: ContainerLife, { container }: Fault): boolean =>
-  container === id && exitCode === KILLED;
+/** What ended by itself at the same moment was not killed; nor was, perhaps, what Docker did not tell of. */
+export function wasKilled({ id, exitCode }: ContainerLife, { container, isUncertain }: Fault): boolean {
+  return container === id && (exitCode === KILLED || (exitCode === undefined && isUncertain !== true));
+}
 
 interface GivenUp {
   readonly lease: LeaseTime;

@@ -35,7 +35,7 @@ function wordsFor({ execution: { steps }, index }: Resumption): string {
 }
 
 function checkKilled(notes: Notes, evidence: Evidence, { run, steps }: Execution): void {
-  for (const fault of evidence.faults) {
+  for (const fault of evidence.faults.filter(({ isUncertain }) => isUncertain !== true)) {
     const killed = evidence.containers.find((life) => life.run === run && wasKilled(life, fault));
     if (killed === undefined) continue;
     notes.look('killed-again');

@@ -5,6 +5,7 @@
 import { checkCapacity } from './check-capacity.ts';
 import { checkContainers } from './check-containers.ts';
 import { checkEnds } from './check-ends.ts';
+import { checkFaults } from './check-faults.ts';
 import { checkFollows } from './check-follow.ts';
 import { checkLogs } from './check-logs.ts';
 import type { Evidence } from './evidence.ts';
@@ -26,6 +27,8 @@ export const INVARIANTS = {
   'lines-once': 'every line that was printed is in the log, once and in order',
   'follow-whole': '`mcli logs --follow` prints what the log has, whatever happens meanwhile',
   'read-whole': '`mcli logs` prints what the log has',
+  'well-again': 'what was hit is well again within two minutes',
+  'faults-hit': 'at least four of five faults find something to hit',
 } as const;
 
 export type Invariant = keyof typeof INVARIANTS;
@@ -50,6 +53,7 @@ export function check(evidence: Evidence): Findings {
     checkCapacity(evidence),
     checkLogs(evidence),
     checkFollows(evidence),
+    checkFaults(evidence),
   ];
   return {
     violations: parts.flatMap(({ violations }) => violations),

@@ -3,10 +3,11 @@ import { natsUrl } from '../stack/addresses.ts';
 import type { Evidence, RankLog, ReadLog } from './evidence.ts';
 import { groupBy } from './findings.ts';
 import { readCapacity, readExecutions } from './histories.ts';
-import type { Injector, World } from './inject.ts';
+import type { Injector } from './inject.ts';
 import { readLogs } from './log-stream.ts';
 import { CPU_SLOTS, GPUS_PER_NODE } from './plan.ts';
 import type { User } from './user.ts';
+import type { World } from './world.ts';
 
 /** As many as the smallest machine has cores. */
 const READERS = 2;
@@ -36,6 +37,7 @@ export async function collect(
     silences: world.heartbeats.silences(),
     losses,
     faults: injector.faults,
+    skipped: injector.skipped,
   };
 }
 

@@ -7,18 +7,20 @@
 import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, writeFileSync, writeSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import Dockerode from 'dockerode';
+import { endProcessesOf } from './leftovers.ts';
 import { withLogFile } from './log-file.ts';
 
 const run = promisify(execFile);
 const READY_MS = 30_000;
 const ANSWER_MS = 1_000;
+const KILL_WITHIN_MS = 5_000;
 const STOP_MS = 15_000;
 /** As an init system would do it. */
 const RESTART_MS = 500;
@@ -54,6 +56,23 @@ export class DockerDaemon {
 
   get pid(): number | undefined {
     return this.process?.pid;
+  }
+
+  /** @returns the pid that was hit */
+  kill(): number | undefined {
+    return this.process?.kill('SIGKILL') ? this.process.pid : undefined;
+  }
+
+  /** @returns `unknown` when the daemon did not answer: it may have done it before it died */
+  async killContainer(id: string): Promise<'killed' | 'not killed' | 'unknown'> {
+    const options = { signal: 'SIGKILL', abortSignal: AbortSignal.timeout(KILL_WITHIN_MS) };
+    try {
+      await this.client.getContainer(id).kill(options);
+      return 'killed';
+    } catch (error) {
+      const hasAnswered = (error as { statusCode?: number }).statusCode !== undefined;
+      return hasAnswered ? 'not killed' : 'unknown';
+    }
   }
 
   async isWell(): Promise<boolean> {
@@ -94,23 +113,12 @@ export class DockerDaemon {
     );
     await end(this.process);
     await end(this.containerd);
-    this.endShims();
+    // What a daemon leaves behind that was killed while it removed a container.
+    endProcessesOf(this.at('containerd.sock'));
     for (const name of namesIn(path.join(this.folder, 'exec/netns'))) {
       await run('umount', [path.join(this.folder, 'exec/netns', name)]).catch(() => undefined);
     }
     await run('umount', ['--lazy', this.disk]).catch(() => undefined);
-  }
-
-  /** What a daemon leaves behind that was killed while it removed a container. */
-  private endShims(): void {
-    for (const pid of namesIn('/proc').map(Number).filter(Number.isInteger)) {
-      try {
-        const isOurs = readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(this.at('containerd.sock'));
-        if (isOurs) process.kill(pid, 'SIGKILL');
-      } catch {
-        // It has just ended.
-      }
-    }
   }
 
   private get ballast(): string {

@@ -22,6 +22,8 @@ export interface Evidence {
   readonly silences: readonly Silence[];
   readonly losses: readonly NodeLoss[];
   readonly faults: readonly Fault[];
+  /** Kinds of faults that were planned and found nothing to hit. */
+  readonly skipped: readonly FaultKind[];
 }
 
 export interface NodeFacts {
@@ -159,6 +161,8 @@ export interface Fault {
   readonly mendedAt: number;
   /** The container that was killed. */
   readonly container?: string;
+  /** True when Docker died before it could say whether it had killed it. */
+  readonly isUncertain?: boolean;
   /** When what was disturbed was well again; absent when it was not seen to be. */
   readonly wellAt?: number;
   /** The same for Docker alone, where other things were hit, too. */

@@ -12,6 +12,7 @@ import { isAlive, signal } from '../stack/process-identity.ts';
 import type { ProcessIdentity } from '../stack/process-identity.ts';
 import { DockerDaemon } from './docker-daemon.ts';
 import { LEASE_MS } from './fault-kinds.ts';
+import { endProcessesOf } from './leftovers.ts';
 import { withLogFile } from './log-file.ts';
 import { CPU_SLOTS, GPUS_PER_NODE } from './plan.ts';
 import { Proxy } from './proxy.ts';
@@ -72,8 +73,9 @@ export class FaultNode {
     });
   }
 
-  signalAgent(name: NodeJS.Signals): void {
-    this.agent?.kill(name);
+  /** @returns whether there was an agent to hit */
+  signalAgent(name: NodeJS.Signals): boolean {
+    return this.agent?.kill(name) ?? false;
   }
 
   /** @returns the pid that was hit */
@@ -109,7 +111,8 @@ export class FaultNode {
       await gone;
       clearTimeout(late);
     }
-    this.killGuard();
+    // Its guards, also those that have not yet written down who they are, or could not on a full disk.
+    endProcessesOf(this.stateDirectory);
     await this.docker.close();
     await Promise.all([this.temporal.close(), this.nats.close()]);
   }

@@ -36,17 +36,12 @@ export class FaultStack {
   static async start(root: string): Promise<FaultStack> {
     mkdirSync(root, { recursive: true });
     const stack = new FaultStack(root);
-    const tools = await ensureTools(stack.home, console.error);
-    // Not `mcli up`, which has at least one node on the machine's own Docker.
-    const settings = { cluster: CLUSTER, nodes: 0, containerEnv: {} };
-    writeConfig(stack.home, { wanted: 'up', settings, ports: await choosePorts(), tools });
-    spawnSupervisor(stack.home);
-    const deadline = Date.now() + READY_MS;
-    while (!readState(stack.home)?.ready) {
-      if (Date.now() > deadline) {
-        throw new Error(`the stack was not up within ${READY_MS / 1000} s; see ${stack.home.logs}`);
-      }
-      await sleep(100);
+    try {
+      await stack.bringUp();
+    } catch (error) {
+      // Its processes would outlive this one.
+      await stack.close();
+      throw error;
     }
     void stack.keepSupervised();
     return stack;
@@ -112,6 +107,21 @@ export class FaultStack {
     this.closing.abort();
     await this.opened?.connection.close();
     await takeDown({ env: { MCLI_HOME: this.home.root } });
+  }
+
+  private async bringUp(): Promise<void> {
+    const tools = await ensureTools(this.home, console.error);
+    // Not `mcli up`, which has at least one node on the machine's own Docker.
+    const settings = { cluster: CLUSTER, nodes: 0, containerEnv: {} };
+    writeConfig(this.home, { wanted: 'up', settings, ports: await choosePorts(), tools });
+    spawnSupervisor(this.home);
+    const deadline = Date.now() + READY_MS;
+    while (!readState(this.home)?.ready) {
+      if (Date.now() > deadline) {
+        throw new Error(`the stack was not up within ${READY_MS / 1000} s; see ${this.home.logs}`);
+      }
+      await sleep(100);
+    }
   }
 
   /** A worker's identity begins with its pid. */

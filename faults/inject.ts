@@ -1,25 +1,14 @@
 /** Carries out one fault, takes it away again, and waits until what it hit is well. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
-import type { DockerWatch } from './docker-watch.ts';
 import type { Fault } from './evidence.ts';
+import type { FaultKind } from './fault-kinds.ts';
 import { CLUSTER } from './fault-node.ts';
 import type { FaultNode } from './fault-node.ts';
-import type { FaultStack, PartName } from './fault-stack.ts';
-import type { HeartbeatWatch } from './heartbeat-watch.ts';
+import type { PartName } from './fault-stack.ts';
 import { lastHeartbeat } from './histories.ts';
 import type { PlannedFault } from './plan.ts';
-
-export interface Watched {
-  readonly node: FaultNode;
-  readonly watch: DockerWatch;
-}
-
-export interface World {
-  readonly stack: FaultStack;
-  readonly nodes: readonly Watched[];
-  readonly heartbeats: HeartbeatWatch;
-}
+import type { Watched, World } from './world.ts';
 
 const LOOK_MS = 100;
 /** A container to kill; a node that is not cut off already. */
@@ -32,34 +21,46 @@ const PARTS: readonly PartName[] = ['temporal', 'nats', 'control-worker', 'clust
 
 export class Injector {
   readonly faults: Fault[] = [];
+  /** Of those that found nothing to hit. */
+  readonly skipped: FaultKind[] = [];
   private readonly world: World;
+  private readonly say: (line: string) => void;
+  private readonly targetWithinMs: number;
   /** Nodes that are cut off or stalled: one such fault at a time for each. */
   private readonly disturbed = new Set<string>();
 
-  constructor(world: World) {
+  /** @param targetWithinMs how long something to hit is waited for */
+  constructor(world: World, say: (line: string) => void, targetWithinMs = TARGET_WITHIN_MS) {
     this.world = world;
+    this.say = say;
+    this.targetWithinMs = targetWithinMs;
   }
 
   /** Resolves when all is well again, or was not within two minutes. Waits a while for something to hit. */
   async inject(planned: PlannedFault): Promise<void> {
-    const giveUpAt = Date.now() + TARGET_WITHIN_MS;
+    const giveUpAt = Date.now() + this.targetWithinMs;
     let at = Date.now();
-    let begun = this.begin(planned);
+    let begun = await this.begin(planned);
     while (begun === undefined && at < giveUpAt) {
       await sleep(LOOK_MS);
       at = Date.now();
-      begun = this.begin(planned);
+      begun = await this.begin(planned);
     }
-    if (begun === undefined) return;
-    const { target, container, mend, isWell, isDockerWell } = begun;
+    if (begun === undefined) {
+      this.say(`${planned.kind} found nothing to hit`);
+      this.skipped.push(planned.kind);
+      return;
+    }
+    const { target, container, isUncertain = false, mend, isWell, isDockerWell } = begun;
     const fault: OpenFault = {
       kind: planned.kind,
       target,
       at,
       mendedAt: mend === undefined ? at : Infinity,
-      ...(container === undefined ? {} : { container }),
+      ...(container === undefined ? {} : { container, isUncertain }),
     };
     this.faults.push(fault);
+    this.say(`${planned.kind} ${target}${mend ? ` for ${(planned.lastsMs / 1000).toFixed(0)} s` : ''}`);
     if (mend !== undefined) {
       await sleep(planned.lastsMs);
       await mend();
@@ -72,39 +73,36 @@ export class Injector {
     ]);
   }
 
-  private begin({ kind, dice }: PlannedFault): Begun | undefined {
-    const { stack, nodes } = this.world;
+  private async begin({ kind, dice }: PlannedFault): Promise<Begun | undefined> {
+    const { nodes } = this.world;
     const pick = <T>(items: readonly T[]): T | undefined => items[Math.floor(dice * items.length)];
+    const calm = nodes.filter(({ node }) => !this.disturbed.has(node.name));
     // The part of the dice that the choice of the node leaves over.
     const coin = (dice * 1_000) % 1 < 0.5;
     switch (kind) {
       case 'kill-agent':
+        return this.onNode(pick(calm), (node) => node.signalAgent('SIGKILL'));
       case 'restart-agent':
-        return this.onNode(pick(nodes), (node) => {
-          node.signalAgent(kind === 'kill-agent' ? 'SIGKILL' : 'SIGTERM');
-        });
+        return this.onNode(pick(calm), (node) => node.signalAgent('SIGTERM'));
       case 'stall-agent':
       case 'stall-agent-long':
-        return this.disturb(
-          pick(nodes),
-          (node) => node.signalAgent('SIGSTOP'),
-          (node) => node.signalAgent('SIGCONT'),
-        );
+        return this.disturb(pick(calm), {
+          begin: (node) => node.signalAgent('SIGSTOP'),
+          end: (node) => void node.signalAgent('SIGCONT'),
+        });
       case 'cut-node':
       case 'cut-node-long':
       case 'cut-nats':
-        return this.disturb(
-          pick(nodes),
-          (node) => node.cut(coin ? 'silence' : 'refuse', kind === 'cut-nats' ? 'nats' : 'all'),
-          (node) => node.mend(),
-        );
+        return this.disturb(pick(calm), {
+          begin: (node) => node.cut(coin ? 'silence' : 'refuse', kind === 'cut-nats' ? 'nats' : 'all'),
+          end: (node) => node.mend(),
+        });
       case 'fill-disk':
-        return this.disturb(
-          pick(nodes),
-          (node) => node.docker.fill(),
-          (node) => node.docker.unfill(),
-          (node) => node.docker.isWell(),
-        );
+        return this.disturb(pick(calm), {
+          begin: (node) => node.docker.fill(),
+          end: (node) => node.docker.unfill(),
+          isDockerWell: (node) => node.docker.isWell(),
+        });
       case 'kill-guard': {
         const node = pick(nodes)?.node;
         const pid = node?.killGuard();
@@ -128,35 +126,21 @@ export class Injector {
         return this.onParts(['cluster-worker'], 'SIGKILL');
       case 'restart-workers':
         return this.onParts(['control-worker', 'cluster-worker'], 'SIGTERM');
-      case 'kill-everything': {
-        const supervisor = stack.killSupervisor();
-        const parts = this.onParts(PARTS, 'SIGKILL');
-        const agents = nodes.map((watched) => this.onNode(watched, (node) => node.signalAgent('SIGKILL')));
-        for (const { node } of nodes) node.killGuard();
-        const daemons = nodes.map(({ node }) => this.onDocker(node));
-        const hits = [parts, ...agents, ...daemons].filter((hit) => hit !== undefined);
-        return {
-          target: 'everything',
-          isWell: async (since) =>
-            stack.isSupervised(supervisor) && (await all(hits.map(({ isWell }) => isWell(since)))),
-          isDockerWell: () => all(daemons.map(async (daemon) => (await daemon?.isDockerWell?.()) ?? true)),
-        };
-      }
+      case 'kill-everything':
+        return this.onEverything(calm);
     }
   }
 
-  private onNode(watched: Watched | undefined, hit: (node: FaultNode) => void): Begun | undefined {
-    if (watched === undefined || this.disturbed.has(watched.node.name)) return undefined;
+  private onNode(watched: Watched | undefined, hit: (node: FaultNode) => boolean | void): Begun | undefined {
+    if (watched === undefined) return undefined;
     const { node } = watched;
-    hit(node);
+    if (hit(node) === false) return undefined;
     return { target: node.name, isWell: (since) => this.hasBeat(node, since) };
   }
 
   private disturb(
     watched: Watched | undefined,
-    begin: (node: FaultNode) => void,
-    end: (node: FaultNode) => void | Promise<void>,
-    isDockerWell?: (node: FaultNode) => Promise<boolean>,
+    { begin, end, isDockerWell }: Disturbance,
   ): Begun | undefined {
     const begun = this.onNode(watched, begin);
     if (begun === undefined || watched === undefined) return undefined;
@@ -172,31 +156,46 @@ export class Injector {
     };
   }
 
+  /** Agents that are stalled or cut off at the moment stay so. */
+  private onEverything(calm: readonly Watched[]): Begun {
+    const { stack, nodes } = this.world;
+    const supervisor = stack.killSupervisor();
+    const parts = this.onParts(PARTS, 'SIGKILL');
+    const agents = calm.map((watched) => this.onNode(watched, (node) => node.signalAgent('SIGKILL')));
+    for (const { node } of nodes) node.killGuard();
+    const daemons = nodes.map(({ node }) => this.onDocker(node));
+    const hits = [parts, ...agents, ...daemons].filter((hit) => hit !== undefined);
+    return {
+      target: 'everything',
+      isWell: async (since) =>
+        stack.isSupervised(supervisor) && (await all(hits.map(({ isWell }) => isWell(since)))),
+      isDockerWell: () => all(daemons.map(async (daemon) => (await daemon?.isDockerWell?.()) ?? true)),
+    };
+  }
+
   private onDocker(node: FaultNode | undefined): Begun | undefined {
-    const pid = node?.docker.pid;
+    const pid = node?.docker.kill();
     if (node === undefined || pid === undefined) return undefined;
-    process.kill(pid, 'SIGKILL');
     const { docker } = node;
     const isWell = async (): Promise<boolean> => docker.pid !== pid && (await docker.isWell());
     return { target: node.name, isWell, isDockerWell: isWell };
   }
 
-  private onContainer(dice: number): Begun | undefined {
+  /** Hit is what Docker says it has killed: a daemon that is dead, or a container that has just ended, is not. */
+  private async onContainer(dice: number): Promise<Begun | undefined> {
     const lives = this.world.nodes.flatMap(({ node, watch }) =>
       watch.alive().map((life) => ({ node, ...life })),
     );
     const victim = lives[Math.floor(dice * lives.length)];
     if (victim === undefined) return undefined;
     const { node, id, run, resumption } = victim;
-    // A daemon that is dead kills nothing: then the container lives on, which the checker sees.
-    void node.docker.client
-      .getContainer(id)
-      .kill({ signal: 'SIGKILL' })
-      .catch(() => undefined);
+    const answer = await node.docker.killContainer(id);
+    if (answer === 'not killed') return undefined;
     return {
       target: run,
       container: id,
-      isWell: async () => this.isPast(run, resumption),
+      isWell: async () => answer === 'unknown' || (await this.isPast(run, resumption)),
+      isUncertain: answer === 'unknown',
     };
   }
 
@@ -232,9 +231,19 @@ export class Injector {
 /** A fault that goes on. */
 type OpenFault = { -readonly [Key in keyof Fault]: Fault[Key] };
 
+/** Something that lasts for a while. */
+interface Disturbance {
+  /** Answers false where there was nothing to disturb. */
+  readonly begin: (node: FaultNode) => boolean | void;
+  readonly end: (node: FaultNode) => void | Promise<void>;
+  readonly isDockerWell?: (node: FaultNode) => Promise<boolean>;
+}
+
 interface Begun {
   readonly target: string;
   readonly container?: string;
+  /** Nobody has said whether it was hit. */
+  readonly isUncertain?: boolean;
   /** Absent: there is nothing to take away. */
   readonly mend?: () => Promise<void>;
   /** @param since when the disturbance ended, in epoch milliseconds */

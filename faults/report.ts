@@ -1,6 +1,6 @@
 /** What the suite tells in the end: counts, times to recover, violations. */
 import { alignColumns } from '../cli/output/table.ts';
-import type { Findings, Violation } from './check.ts';
+import type { Findings, Invariant, Violation } from './check.ts';
 import { INVARIANTS } from './check.ts';
 import type { Evidence, Fault } from './evidence.ts';
 import { groupBy } from './findings.ts';
@@ -14,6 +14,8 @@ export interface Report {
   readonly containers: number;
   readonly lines: number;
   readonly faults: readonly FaultRow[];
+  /** Kinds of faults that found nothing to hit. */
+  readonly skipped: Evidence['skipped'];
   /** How often each invariant was looked at. */
   readonly looks: Findings['looks'];
   readonly violations: readonly Violation[];
@@ -41,6 +43,7 @@ export function makeReport(evidence: Evidence, findings: Findings, seconds: numb
     containers: evidence.containers.length,
     lines: evidence.logs.reduce((sum, { text }) => sum + text.split('\n').length - 1, 0),
     faults: [...faultRows(evidence.faults), ...lossRows(evidence)],
+    skipped: evidence.skipped,
     looks: findings.looks,
     violations: findings.violations,
   };
@@ -100,50 +103,67 @@ function row(kind: string, milliseconds: readonly (number | undefined)[]): Fault
   };
 }
 
-export function printReport(report: Report, evidence: Evidence): void {
-  const shown = (seconds: number | null): string => (seconds === null ? '-' : seconds.toFixed(1));
-  console.log(
-    alignColumns([
-      ['FAULT', 'COUNT', 'MEDIAN', 'WORST', 'NEVER WELL'],
-      ...report.faults.map(({ kind, count, medianSeconds, worstSeconds, neverWell }) => [
-        kind,
-        String(count),
-        shown(medianSeconds),
-        shown(worstSeconds),
-        neverWell === 0 ? '' : String(neverWell),
-      ]),
-    ]),
+export function renderReport(report: Report, evidence: Evidence): string {
+  const general = [faultTable(report), invariantTable(report), summaryOf(report)];
+  const violations = [...groupBy(report.violations, ({ run }) => run ?? '')].map(([run, own]) =>
+    violationsOf(evidence, run, own),
   );
-  console.log('(seconds until what was hit was well again)\n');
-  const violated = groupBy(report.violations, ({ invariant }) => invariant);
-  console.log(
-    alignColumns([
-      ['INVARIANT', 'LOOKS', 'VIOLATIONS'],
-      ...Object.entries(INVARIANTS).map(([invariant, meaning]) => [
-        meaning,
-        String(report.looks[invariant as keyof typeof INVARIANTS] ?? 0),
-        String(violated.get(invariant)?.length ?? 0),
-      ]),
-    ]),
-  );
-  const runs = Object.entries(report.runs).map(([status, count]) => `${count} ${status}`);
-  console.log(
-    `\nRuns: ${runs.join(', ')}; ${report.resumptions} further resumptions, ${report.containers} containers, ` +
-      `${report.lines} lines of log, ${report.seconds} s`,
-  );
-  for (const [run, violations] of groupBy(report.violations, (violation) => violation.run ?? '')) {
-    console.log(`\n✗ ${run || 'in general'}`);
-    for (const { invariant, message } of violations) console.log(`  ${INVARIANTS[invariant]}: ${message}`);
-    if (run)
-      console.log(
-        timelineOf(evidence, run)
-          .map((line) => `  ${line}`)
-          .join('\n'),
-      );
-  }
-  console.log(
+  const verdict =
     report.violations.length === 0
-      ? `\n✔ Seed ${report.seed}: nothing lost, nothing doubled.`
-      : `\n✗ Seed ${report.seed}: ${report.violations.length} violations.`,
+      ? `✔ Seed ${report.seed}: nothing lost, nothing doubled.`
+      : `✗ Seed ${report.seed}: ${count(report.violations.length, 'violation')}.`;
+  return [...general, ...violations, verdict].join('\n\n');
+}
+
+const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? '' : 's'}`;
+
+function faultTable({ faults, skipped }: Report): string {
+  const shown = (seconds: number | null): string => (seconds === null ? '-' : seconds.toFixed(1));
+  const rows = faults.map(({ kind, count, medianSeconds, worstSeconds, neverWell }) => [
+    kind,
+    String(count),
+    shown(medianSeconds),
+    shown(worstSeconds),
+    neverWell === 0 ? '' : String(neverWell),
+  ]);
+  return [
+    alignColumns([['FAULT', 'COUNT', 'MEDIAN', 'WORST', 'NEVER WELL'], ...rows]),
+    '(seconds until what was hit was well again)',
+    ...(skipped.length === 0 ? [] : [`! Found nothing to hit: ${skipped.join(', ')}`]),
+  ].join('\n');
+}
+
+function invariantTable({ looks, violations }: Report): string {
+  const violated = groupBy(violations, ({ invariant }) => invariant);
+  const rows = INVARIANT_NAMES.map((invariant) => [
+    INVARIANTS[invariant],
+    String(looks[invariant] ?? 0),
+    String(violated.get(invariant)?.length ?? 0),
+  ]);
+  // What nobody has looked at is not proven.
+  const unseen = INVARIANT_NAMES.filter((invariant) => !looks[invariant]);
+  return [
+    alignColumns([['INVARIANT', 'LOOKS', 'VIOLATIONS'], ...rows]),
+    ...unseen.map(
+      (invariant) => `! NOT PROVEN, since there was nothing to look at: ${INVARIANTS[invariant]}`,
+    ),
+  ].join('\n');
+}
+
+const INVARIANT_NAMES = Object.keys(INVARIANTS) as Invariant[];
+
+function summaryOf({ runs, resumptions, containers, lines, seconds }: Report): string {
+  const statuses = Object.entries(runs).map(([status, count]) => `${count} ${status}`);
+  return (
+    `Runs: ${statuses.join(', ')}; ${resumptions} further resumptions, ${containers} containers, ` +
+    `${lines} lines of log, ${seconds} s`
   );
+}
+
+function violationsOf(evidence: Evidence, run: string, violations: readonly Violation[]): string {
+  return [
+    `✗ ${run || 'in general'}`,
+    ...violations.map(({ invariant, message }) => `  ${INVARIANTS[invariant]}: ${message}`),
+    ...(run === '' ? [] : timelineOf(evidence, run).map((line) => `  ${line}`)),
+  ].join('\n');
 }

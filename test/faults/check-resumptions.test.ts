@@ -347,6 +347,14 @@ describe('a run whose container was killed from outside', () => {
     expect(objections(gang(600))).toEqual(['killed-again']);
   });
 
+  it('need not, when Docker has not said that it was', () => {
+    const perhaps = { ...KILL, isUncertain: true };
+    expect(objections(withLife(aDay({ faults: [perhaps] }), 0, () => ({})))).toEqual([]);
+    expect(objections(killed(moved({ faults: [perhaps] })))).toEqual([]);
+    expect(objections(unseen(moved({ faults: [perhaps] })))).toEqual(['goes-on']);
+    expect(objections(killed(aDay({ faults: [perhaps] })))).not.toContain('killed-again');
+  });
+
   it('may have been stopped', () => {
     const day = aDay({
       program: ENDLESS,

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { check, INVARIANTS } from '../../faults/check.ts';
 import type { ContainerLife, Evidence, RankLog } from '../../faults/evidence.ts';
-import { timelineOf } from '../../faults/timeline.ts';
 import { aCut, aDay, aFault, aLoss, COUNTS_TO_FIVE, ENDLESS, heldFor, RUN } from './evidence.ts';
 import { messages, objections } from './objections.ts';
 
@@ -464,27 +463,6 @@ describe('the checker objects', () => {
     const text = change(day.logs.map((log) => log.text).join(''));
     expect(objections({ ...day, follows: [{ run: RUN, text, exitCode: 0, errors: '' }] })).toEqual([
       'follow-whole',
-    ]);
-  });
-});
-
-describe('the timeline', () => {
-  it('tells what happened to a run in order of time', () => {
-    const day = aDay({ faults: [aFault('kill-agent')] });
-    expect(timelineOf(day, RUN)).toEqual([
-      '    0.000  submitted (execution-1)',
-      '    0.000  status QUEUED, resumption 0',
-      '    0.100  lease 1 of resumption 0 granted: n0[0]',
-      '    0.200  status STARTING, resumption 0',
-      '    0.300  container 0.0 on n0 started (container-0-)',
-      '    0.400  status RUNNING, resumption 0',
-      '    0.500  FAULT kill-agent n0',
-      '    0.600  status TERMINATING, resumption 0',
-      '    0.700  container 0.0 on n0 ended, exit code 0, 5 lines seen',
-      '    0.800  status COMPLETED, resumption 0',
-      '    0.900  lease 1 of resumption 0 given back',
-      '    1.000  closed: ended COMPLETED',
-      '    1.500  well again: kill-agent n0',
     ]);
   });
 });

@@ -141,6 +141,7 @@ export function aDay({
     silences,
     losses,
     faults,
+    skipped: [],
   } satisfies Evidence;
 }
 

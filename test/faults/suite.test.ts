@@ -19,8 +19,13 @@ describe('the fault suite', () => {
     WITHIN_MS,
   );
 
-  it('tells how it is used when it does not understand', async () => {
-    const { code, output } = await faults('--faults', 'earthquake');
+  it.each([
+    ['--faults', 'earthquake'],
+    ['--faults', ''],
+    ['--runs', '0'],
+    ['--seed', '4294967296'],
+  ])('tells how it is used when it does not understand: %s %s', async (flag, value) => {
+    const { code, output } = await faults(flag, value);
     expect(code).toBe(2);
     expect(output).toContain('usage: npm run faults -- --runs N --seed S');
   });
