@@ -7,12 +7,14 @@ import { openRuns } from './histories.ts';
 import { Injector } from './inject.ts';
 import { operate } from './operator.ts';
 import type { Plan } from './plan.ts';
+import { probe } from './probe.ts';
 import { say } from './say.ts';
 import { User } from './user.ts';
 import type { World } from './world.ts';
 
-/** From the last fault on: back-offs and leases take their time. */
+/** From the last planned fault on: back-offs and leases take their time. */
 const END_WITHIN_MS = { quick: 60_000, full: 300_000 };
+const PROBE_ENDS_WITHIN_MS = 60_000;
 const LOOK_MS = 500;
 const FOLLOWS_WITHIN_MS = 10_000;
 
@@ -21,7 +23,8 @@ export async function carryOut(
   world: World,
   { seed, quick }: { readonly seed: number; readonly quick: boolean },
 ): Promise<Evidence> {
-  const endWithinMs = END_WITHIN_MS[quick ? 'quick' : 'full'];
+  const deadline = Date.now() + plan.calmFromMs + END_WITHIN_MS[quick ? 'quick' : 'full'];
+  const calm = new AbortController();
   const over = new AbortController();
   const giveUp = new AbortController();
   const { stack } = world;
@@ -30,23 +33,30 @@ export async function carryOut(
   const user = new User({ environment: () => stack.environment, hasEnded }, giveUp.signal);
   const injector = new Injector(world, say);
   void operate(stack, over.signal);
-  const submissions = plan.runs.map(async (run) => {
+  const ordered = plan.runs.map(async (run) => {
     await sleep(run.atMs);
     await user.carryOut(run);
   });
   const faults = plan.faults.map(async (fault) => {
-    await sleep(fault.atMs);
-    await injector.inject(fault);
+    await sleep(fault.atMs, undefined, { signal: calm.signal }).catch(() => undefined);
+    if (!calm.signal.aborted) await injector.inject(fault, calm.signal);
   });
-  const ordered = Promise.all([...submissions, ...faults]);
-  await Promise.race([ordered, sleep((plan.faults.at(-1)?.atMs ?? 0) + endWithinMs)]);
-  say('no more faults; waiting for the runs to end');
-  await untilEnded(stack, user, Date.now() + endWithinMs);
+  await within(deadline, Promise.all([...ordered, sleep(plan.calmFromMs)]));
+  await untilEnded(stack, user, deadline);
+  calm.abort();
+  say('no more faults');
+  await within(deadline, Promise.all(faults));
+  await probe(world, user, seed);
+  await untilEnded(stack, user, Date.now() + PROBE_ENDS_WITHIN_MS);
   over.abort();
-  // Who still tries, or follows, has had its time.
-  await Promise.race([Promise.all([ordered, ...user.follows]), sleep(FOLLOWS_WITHIN_MS)]);
+  // Who still follows has had its time.
+  await within(Date.now() + FOLLOWS_WITHIN_MS, Promise.all(user.follows));
   giveUp.abort();
   return await collect(seed, { world, user, injector });
+}
+
+async function within(deadline: number, work: Promise<unknown>): Promise<void> {
+  await Promise.race([work, sleep(Math.max(0, deadline - Date.now()))]);
 }
 
 async function untilEnded(stack: FaultStack, user: User, deadline: number): Promise<void> {

@@ -23,7 +23,32 @@ export function checkCapacity(evidence: Evidence): Findings {
     checkGpus(notes, container, lease);
   }
   checkHeld(notes, evidence.containers);
+  if (evidence.probes.length > 0) checkProbes(notes, evidence);
   return notes;
+}
+
+/** At one moment, all ranks of all of them live. */
+function checkProbes(notes: Notes, evidence: Evidence): void {
+  notes.look('all-free', evidence.probes.length);
+  const orders = evidence.orders.filter(({ name }) => evidence.probes.includes(name));
+  const lives = evidence.containers.filter(({ run }) =>
+    orders.some((order) => orderOf(evidence, run) === order),
+  );
+  const missingAt = (moment: number): string[] => {
+    const alive = lives.filter(({ startedAt, aliveUntil }) => startedAt <= moment && moment < aliveUntil);
+    const ranks = new Set(alive.map(({ run, rank }) => `rank ${rank} of ${orderOf(evidence, run)?.name}`));
+    const all = orders.flatMap(({ name, ranks: count }) =>
+      Array.from({ length: count }, (_, rank) => `rank ${rank} of ${name}`),
+    );
+    return all.filter((rank) => !ranks.has(rank));
+  };
+  const [fewest = evidence.probes] = lives
+    .map(({ startedAt }) => missingAt(startedAt))
+    .toSorted((a, b) => a.length - b.length);
+  const unknown = evidence.probes.filter((name) => !orders.some((order) => order.name === name));
+  const missing = [...unknown, ...fewest];
+  if (missing.length === 0) return;
+  notes.object('all-free', undefined, `there was no room beside all others for ${missing.join(', ')}`);
 }
 
 function checkLeases(notes: Notes, evidence: Evidence): void {

@@ -22,6 +22,7 @@ export const INVARIANTS = {
   'leased-once': 'no GPU and no CPU slot is leased twice at a time',
   'gang-whole': 'a run gets the capacity for all its ranks together, and once',
   'given-back': 'the capacity of a run that has ended is free again',
+  'all-free': 'in the end, all GPUs and all CPU slots can be had at once',
   'gpu-held-once': 'no two containers hold one GPU at a time',
   'lease-for-container': 'no container without a lease',
   'lines-once': 'every line that was printed is in the log, once and in order',

@@ -6,6 +6,7 @@ import { readCapacity, readExecutions } from './histories.ts';
 import type { Injector } from './inject.ts';
 import { readLogs } from './log-stream.ts';
 import { CPU_SLOTS, GPUS_PER_NODE } from './plan.ts';
+import { planProbe } from './probe.ts';
 import type { User } from './user.ts';
 import type { World } from './world.ts';
 
@@ -28,6 +29,7 @@ export async function collect(
     until: Date.now(),
     nodes: world.nodes.map(({ node }) => ({ name: node.name, gpus: GPUS_PER_NODE, cpuSlots: CPU_SLOTS })),
     orders: user.orders,
+    probes: planProbe(seed).map(({ name }) => name),
     executions,
     containers,
     leases,

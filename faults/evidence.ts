@@ -13,6 +13,8 @@ export interface Evidence {
   readonly until: number;
   readonly nodes: readonly NodeFacts[];
   readonly orders: readonly RunOrder[];
+  /** Names of the orders that ask for all capacity at once, when all others have ended. */
+  readonly probes: readonly string[];
   readonly executions: readonly Execution[];
   readonly containers: readonly ContainerLife[];
   readonly leases: readonly LeaseTime[];

@@ -36,16 +36,20 @@ export class Injector {
     this.targetWithinMs = targetWithinMs;
   }
 
-  /** Resolves when all is well again, or was not within two minutes. Waits a while for something to hit. */
-  async inject(planned: PlannedFault): Promise<void> {
+  /**
+   * Resolves when all is well again, or was not within two minutes. Waits a while for something to hit, but not when it
+   * is `calm`: then all has ended.
+   */
+  async inject(planned: PlannedFault, calm: AbortSignal): Promise<void> {
     const giveUpAt = Date.now() + this.targetWithinMs;
     let at = Date.now();
     let begun = await this.begin(planned);
-    while (begun === undefined && at < giveUpAt) {
+    while (begun === undefined && at < giveUpAt && !calm.aborted) {
       await sleep(LOOK_MS);
       at = Date.now();
       begun = await this.begin(planned);
     }
+    if (begun === undefined && calm.aborted) return;
     if (begun === undefined) {
       this.say(`${planned.kind} found nothing to hit`);
       this.skipped.push(planned.kind);

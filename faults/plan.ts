@@ -37,6 +37,8 @@ export interface PlannedFault {
 export interface Plan {
   readonly runs: readonly PlannedRun[];
   readonly faults: readonly PlannedFault[];
+  /** Faults after this time are only for runs that are still open then, in milliseconds from the beginning. */
+  readonly calmFromMs: number;
 }
 
 export interface PlanWish {
@@ -55,27 +57,49 @@ export const CPU_SLOTS = 3;
 const FIRST_FAULT_MS = 2_000;
 /** Faults go on a while after the last submission, since the last runs shall have their share. */
 const LAST_FAULT_MS = 8_000;
+/** And longer for those that go on; but not for ever, since one that is hit again and again never ends. */
+const FAULTS_FOR_THE_REST_MS = { quick: 8_000, full: 60_000 };
+/** The faults of a seed do not depend on how many runs there are. */
+const FAULTS_SEED = 0x5f_a0_17;
 
 export function makePlan({ seed, runs: count, quick, kinds }: PlanWish): Plan {
-  const random = new Random(seed);
+  const runs = planRuns(new Random(seed), { seed, count, quick });
+  const calmFromMs = (runs.at(-1)?.atMs ?? 0) + LAST_FAULT_MS;
+  const untilMs = calmFromMs + FAULTS_FOR_THE_REST_MS[quick ? 'quick' : 'full'];
+  const faults = planFaults(new Random(seed ^ FAULTS_SEED), { kinds, untilMs, quick });
+  return { runs, faults, calmFromMs };
+}
+
+function planRuns(
+  random: Random,
+  { seed, count, quick }: { readonly seed: number; readonly count: number; readonly quick: boolean },
+): PlannedRun[] {
   const gapMs = quick ? 1_500 : 2_400;
   let atMs = 0;
-  const runs = Array.from({ length: count }, (_, index) => {
-    const run = planRun(random, `f${seed}-${index}`, quick);
-    const planned = { ...run, atMs };
+  return Array.from({ length: count }, (_, index) => {
+    const run = { ...planRun(random, `f${seed}-${index}`, quick), atMs };
     atMs += random.whole(0, 2 * gapMs);
-    return planned;
+    return run;
   });
-  const lastMs = atMs + LAST_FAULT_MS;
+}
+
+/** First one of each kind, so that every kind comes where there is time for it; then as often as each shall come. */
+function planFaults(
+  random: Random,
+  {
+    kinds,
+    untilMs,
+    quick,
+  }: { readonly kinds: readonly FaultKind[]; readonly untilMs: number; readonly quick: boolean },
+): PlannedFault[] {
+  const deck = random.shuffle(kinds);
   const faults: PlannedFault[] = [];
-  let faultAtMs = FIRST_FAULT_MS;
-  while (faultAtMs < lastMs && kinds.length > 0) {
-    const kind = pickKind(random, kinds);
+  for (let atMs = FIRST_FAULT_MS; atMs < untilMs; atMs += random.whole(1_500, quick ? 4_500 : 7_000)) {
+    const kind = deck.pop() ?? pickKind(random, kinds);
     const [from, to] = faultFacts(kind).lastsMs ?? [0, 0];
-    faults.push({ kind, atMs: faultAtMs, dice: random.next(), lastsMs: random.whole(from, to) });
-    faultAtMs += random.whole(1_500, quick ? 4_500 : 7_000);
+    faults.push({ kind, atMs, dice: random.next(), lastsMs: random.whole(from, to) });
   }
-  return { runs, faults };
+  return faults;
 }
 
 export function quickKinds(): FaultKind[] {

@@ -29,4 +29,9 @@ export class Random {
     if (item === undefined) throw new Error('nothing to pick from');
     return item;
   }
+
+  shuffle<T>(items: readonly T[]): T[] {
+    const left = [...items];
+    return items.map(() => left.splice(this.whole(0, left.length - 1), 1)[0] as T);
+  }
 }

@@ -130,7 +130,7 @@ describe('good evidence', () => {
     const follows = [{ run: RUN, text: day.logs.map(({ text }) => text).join(''), exitCode: 0, errors: '' }];
     const [{ run, resumption, rank, text }] = day.logs as [RankLog];
     const reads = [{ run, resumption, rank, text, exitCode: 0, errors: '' }];
-    const { violations, looks } = check({ ...killed, follows, reads });
+    const { violations, looks } = check({ ...killed, follows, reads, probes: ['a'] });
     expect(violations).toEqual([]);
     expect(Object.keys(looks).toSorted()).toEqual(Object.keys(INVARIANTS).toSorted());
   });
@@ -342,6 +342,20 @@ describe('the checker objects', () => {
     const day = aDay({ resumptions: [['n0', 'n1']] });
     const leases = day.leases.map((lease) => ({ ...lease, ranks }));
     expect(objections({ ...day, leases })).toContain('gang-whole');
+  });
+
+  it('to capacity that can not be had all at once in the end', () => {
+    const day = { ...aDay({ resumptions: [['n0', 'n1']] }), probes: ['a'] };
+    expect(objections(day)).toEqual([]);
+    expect(objections({ ...day, probes: ['a', 'b'] })).toEqual(['all-free']);
+    expect(objections({ ...day, containers: day.containers.slice(0, 1) })).toContain('all-free');
+    const inTurn = day.containers.map((life) =>
+      life.rank === 1 ? { ...life, startedAt: 800, aliveUntil: 850 } : life,
+    );
+    expect(objections({ ...day, containers: inTurn })).toEqual(['all-free']);
+    expect(messages({ ...day, containers: inTurn })).toBe(
+      'there was no room beside all others for rank 1 of a',
+    );
   });
 
   it('to a GPU that the node does not have', () => {

@@ -126,6 +126,7 @@ export function aDay({
         ...order,
       },
     ],
+    probes: [],
     executions: [execution] as [Execution],
     containers,
     leases,

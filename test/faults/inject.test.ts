@@ -62,6 +62,7 @@ function worldOf(nodes: readonly FakeNode[], containers: readonly string[] = [])
 
 const planned = (kind: FaultKind, lastsMs = 0, dice = 0) => ({ kind, atMs: 0, dice, lastsMs });
 const SOON_MS = 250;
+const storm = new AbortController().signal;
 const silent = (): void => undefined;
 
 describe('a fault', () => {
@@ -69,7 +70,7 @@ describe('a fault', () => {
     const node = new FakeNode('n0');
     const injector = new Injector(worldOf([node]), silent);
     const at = Date.now();
-    await injector.inject(planned('stall-agent', 200));
+    await injector.inject(planned('stall-agent', 200), storm);
     expect(node.done).toEqual(['SIGSTOP', 'SIGCONT']);
     const [fault] = injector.faults;
     expect(fault).toMatchObject({ kind: 'stall-agent', target: 'n0' });
@@ -80,7 +81,7 @@ describe('a fault', () => {
   it('that found nothing is tried again, and noted only when it hits', async () => {
     const node = new FakeNode('n0', { SIGSTOP: [false, false] });
     const injector = new Injector(worldOf([node]), silent);
-    await injector.inject(planned('stall-agent'));
+    await injector.inject(planned('stall-agent'), storm);
     expect(node.done).toEqual(['SIGSTOP', 'SIGSTOP', 'SIGSTOP', 'SIGCONT']);
     expect(injector.faults).toHaveLength(1);
     expect(injector.skipped).toEqual([]);
@@ -88,35 +89,44 @@ describe('a fault', () => {
 
   it('that never finds anything is told of', async () => {
     const injector = new Injector(worldOf([new FakeNode('n0')]), silent, SOON_MS);
-    await injector.inject(planned('kill-container'));
+    await injector.inject(planned('kill-container'), storm);
     expect(injector.faults).toEqual([]);
     expect(injector.skipped).toEqual(['kill-container']);
+  });
+
+  it('that comes too late is not missed', async () => {
+    const injector = new Injector(worldOf([new FakeNode('n0')]), silent);
+    await injector.inject(planned('kill-container'), AbortSignal.abort());
+    expect([...injector.faults, ...injector.skipped]).toEqual([]);
   });
 
   it('goes to a node that is not disturbed already', async () => {
     const nodes = [new FakeNode('n0'), new FakeNode('n1')];
     const injector = new Injector(worldOf(nodes), silent, SOON_MS);
     const faults = ['cut-node', 'kill-agent', 'cut-node'] as const;
-    await Promise.all(faults.map((kind) => injector.inject(planned(kind, 600))));
+    await Promise.all(faults.map((kind) => injector.inject(planned(kind, 600), storm)));
     expect(injector.faults.map(({ kind, target }) => `${kind} ${target}`)).toEqual([
       'cut-node n0',
       'kill-agent n1',
       'cut-node n1',
     ]);
-    await injector.inject(planned('kill-agent'));
+    await injector.inject(planned('kill-agent'), storm);
     expect(injector.faults.at(-1)?.target).toBe('n0');
   });
 
   it('finds nothing where all nodes are disturbed', async () => {
     const injector = new Injector(worldOf([new FakeNode('n0')]), silent, SOON_MS);
-    await Promise.all([injector.inject(planned('cut-node', 600)), injector.inject(planned('stall-agent'))]);
+    await Promise.all([
+      injector.inject(planned('cut-node', 600), storm),
+      injector.inject(planned('stall-agent'), storm),
+    ]);
     expect(injector.skipped).toEqual(['stall-agent']);
   });
 
   it('has killed a container only when Docker says so', async () => {
     const node = new FakeNode('n0', { 'kill c': ['not killed', 'not killed', 'killed'] });
     const injector = new Injector(worldOf([node], ['c']), silent);
-    await injector.inject(planned('kill-container'));
+    await injector.inject(planned('kill-container'), storm);
     expect(node.done).toEqual(['kill c', 'kill c', 'kill c']);
     expect(injector.faults).toMatchObject([{ target: 'a-000001', container: 'c', isUncertain: false }]);
   });
@@ -124,7 +134,7 @@ describe('a fault', () => {
   it('may have killed a container of which Docker could not tell any more', async () => {
     const node = new FakeNode('n0', { 'kill c': ['unknown'] });
     const injector = new Injector(worldOf([node], ['c']), silent);
-    await injector.inject(planned('kill-container'));
+    await injector.inject(planned('kill-container'), storm);
     expect(injector.faults).toMatchObject([{ container: 'c', isUncertain: true }]);
   });
 });

@@ -25,6 +25,36 @@ describe('a plan', () => {
     expect(runs.some(({ preemptible }) => preemptible)).toBe(true);
   });
 
+  it('has every kind of fault in one seed, where there is time for all', () => {
+    for (let seed = 0; seed < 50; seed += 1) {
+      const { faults, calmFromMs } = makePlan(wish(seed));
+      const kinds = new Set(faults.filter(({ atMs }) => atMs < calmFromMs).map(({ kind }) => kind));
+      // In a minute and a half; the runs of few seeds come faster.
+      if (calmFromMs > 95_000) expect(kinds.size, `seed ${seed}`).toBeGreaterThanOrEqual(ALL.length - 1);
+    }
+  });
+
+  it('has the same faults for a seed, and at the same times, however many runs there are', () => {
+    const few = makePlan({ ...wish(7), runs: 20 });
+    const many = makePlan(wish(7));
+    expect(few.runs).toEqual(many.runs.slice(0, 20));
+    expect(few.faults).toEqual(many.faults.slice(0, few.faults.length));
+    expect(few.faults.length).toBeLessThan(many.faults.length);
+  });
+
+  it('goes on for a while with those runs that do not end', () => {
+    const { runs, faults, calmFromMs } = makePlan(wish(7));
+    expect(calmFromMs).toBeGreaterThan(runs.at(-1)?.atMs ?? Infinity);
+    const late = faults.filter(({ atMs }) => atMs > calmFromMs);
+    expect(late.length).toBeGreaterThan(5);
+    expect(late.at(-1)?.atMs).toBeLessThan(calmFromMs + 60_000);
+  });
+
+  it('has only the kinds that are asked for', () => {
+    const { faults } = makePlan({ ...wish(7), kinds: ['kill-nats', 'kill-agent'] });
+    expect(new Set(faults.map(({ kind }) => kind))).toEqual(new Set(['kill-nats', 'kill-agent']));
+  });
+
   it('lets nothing that never ends go without somebody who ends it', () => {
     for (const seed of [1, 2, 3]) {
       for (const { program, stopAfterMs, maxDurationMs } of makePlan(wish(seed)).runs) {
