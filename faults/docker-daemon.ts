@@ -1,8 +1,8 @@
 /**
  * A Docker daemon of the suite's own: killing it, and filling its disk, hurts nobody else. It keeps its data on a small
- * file system in memory, has no network of its own, and leaves its containers running when it dies: they belong to a
- * containerd beside it, as with a system's own Docker. (A containerd that dockerd starts itself may still be dying when
- * the next dockerd looks for it, which then waits for it in vain.)
+ * file system in memory, is in another network than the machine, and leaves its containers running when it dies: they
+ * belong to a containerd beside it, as with a system's own Docker. (A containerd that dockerd starts itself may still be
+ * dying when the next dockerd looks for it, which then waits for it in vain.)
  */
 import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -32,14 +32,19 @@ export class DockerDaemon {
   /** On the disk of the daemon, as other things of a node are. */
   readonly disk: string;
   private readonly folder: string;
+  private readonly network: string;
   private readonly diskMegabytes: number;
   private process: ChildProcess | undefined;
   private containerd: ChildProcess | undefined;
   private closing = false;
 
   /** @param folder short, since sockets have short names */
-  constructor(folder: string, diskMegabytes: number) {
+  constructor(
+    folder: string,
+    { network, diskMegabytes }: { readonly network: string; readonly diskMegabytes: number },
+  ) {
     this.folder = folder;
+    this.network = network;
     this.diskMegabytes = diskMegabytes;
     this.disk = path.join(folder, 'disk');
     this.host = `unix://${path.join(folder, 'docker.sock')}`;
@@ -155,8 +160,9 @@ export class DockerDaemon {
 
   private startDockerd(): void {
     const command = [
-      // In a network of its own: a daemon without a bridge removes the docker0 that it finds.
-      ['unshare', '--net', 'dockerd', '--host', this.host, '--containerd', this.at('containerd.sock')],
+      // Not in the machine's network: a daemon without a bridge removes the docker0 that it finds.
+      ['nsenter', `--net=${this.network}`, 'dockerd'],
+      ['--host', this.host, '--containerd', this.at('containerd.sock')],
       ['--data-root', path.join(this.disk, 'docker'), '--exec-root', this.at('exec')],
       ['--pidfile', this.at('docker.pid'), '--live-restore', '--bridge=none', '--iptables=false'],
     ].flat();

@@ -48,7 +48,11 @@ export class FaultNode {
   static async make(
     name: string,
     home: string,
-    { ports, diskMegabytes }: { readonly ports: () => StackPorts; readonly diskMegabytes: number },
+    {
+      ports,
+      network,
+      diskMegabytes,
+    }: { readonly ports: () => StackPorts; readonly network: string; readonly diskMegabytes: number },
   ): Promise<FaultNode> {
     const folder = path.join(home, name);
     mkdirSync(folder, { recursive: true });
@@ -56,7 +60,10 @@ export class FaultNode {
       Proxy.start(() => ports().temporal),
       Proxy.start(() => ports().nats),
     ]);
-    return new FaultNode(name, folder, new DockerDaemon(folder, diskMegabytes), { temporal, nats });
+    return new FaultNode(name, folder, new DockerDaemon(folder, { network, diskMegabytes }), {
+      temporal,
+      nats,
+    });
   }
 
   startAgent(): void {

@@ -50,6 +50,7 @@ export interface PlanWish {
   readonly kinds: readonly FaultKind[];
 }
 
+export const NODE_COUNT = 2;
 export const GPUS_PER_NODE = 4;
 /** Runs without GPUs that a node takes at once. */
 export const CPU_SLOTS = 3;
@@ -112,8 +113,8 @@ function pickKind(random: Random, kinds: readonly FaultKind[]): FaultKind {
 }
 
 function planRun(random: Random, name: string, quick: boolean): Omit<PlannedRun, 'atMs'> {
-  const nodes = random.chance(0.2) ? 2 : 1;
-  const gpus = nodes === 2 ? random.pick([2, 4, 8]) : random.pick([0, 0, 1, 1, 1, 2, 3, 4]);
+  const nodes = random.chance(0.25) ? NODE_COUNT : 1;
+  const gpus = nodes > 1 ? random.pick([2, 4, 8]) : random.pick([0, 0, 1, 1, 1, 2, 3, 4]);
   const isPreemptible = random.chance(0.2);
   const life = pickLife(random, nodes);
   const forSeconds = quick ? random.whole(1, 5) : random.pick([1, 2, 3, 5, 8, 12, 20, 30]);
@@ -134,6 +135,7 @@ function planRun(random: Random, name: string, quick: boolean): Omit<PlannedRun,
 
 interface Life {
   readonly end: End;
+  readonly holdsOn?: boolean;
   readonly maxRetries?: number;
   /** What ends a program that would never end by itself. */
   readonly ordered?: 'stop' | 'limit';
@@ -151,6 +153,7 @@ function pickLife(random: Random, nodes: number): Life {
     [3, { end: { type: 'exit', code: 0 }, ordered: 'stop' }],
     [1, { end: { type: 'exit', code: 0 }, ordered: 'limit' }],
     [nodes > 1 ? 4 : 0, { end: { type: 'rank-fails', rank: 1, code } }],
+    [nodes > 1 ? 12 : 0, { end: { type: 'exit', code: 0 }, holdsOn: true }],
   ];
   return random.pick(lives.flatMap(([weight, life]) => Array.from({ length: weight }, () => life)));
 }
@@ -178,5 +181,6 @@ function planProgram(
         : // Who ignores SIGTERM takes the whole grace.
           random.pick(['unprepared', 'save', 'linger', ...(quick ? [] : (['ignore'] as const))] as const),
     end: life.end,
+    holdsOn: life.holdsOn ?? false,
   };
 }

@@ -45,6 +45,7 @@ export function planProbe(seed: number): PlannedRun[] {
       binary: false,
       onTerm: 'unprepared',
       end: { type: 'exit', code: 0 },
+      holdsOn: false,
     },
     ...size,
     priority: 'medium',

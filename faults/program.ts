@@ -12,6 +12,8 @@ export interface Program {
   readonly binary: boolean;
   readonly onTerm: OnTerm;
   readonly end: End;
+  /** The ranks of the gang hold on to each other: each exits with 1 at once when another is gone. */
+  readonly holdsOn: boolean;
 }
 
 /**
@@ -35,8 +37,14 @@ export interface RankName {
   readonly rank: number;
 }
 
+/** On loopback, in the network that the containers of all nodes share. */
+export const MEETING_PORT = 9_999;
+/** What the ranks and the place where they meet say to each other. */
+export const MEETING_WORDS = { met: 'met', leave: 'leave', left: 'left' } as const;
+
 const SIGNAL_CODES = { KILL: 137, SEGV: 139 } as const;
 const ENDLESS = 1_000_000_000;
+const TURN_MS = 100;
 const LINGER_LINES = 4;
 /** NUL, bytes that are not UTF-8, a carriage return, a colour. */
 const BINARY = { inBash: ' \\x00\\x80\\xff\\r\\x1b[31m', inLatin1: ' \u0000\u0080\u00ff\r\u001b[31m' };
@@ -45,14 +53,15 @@ const BINARY = { inBash: ' \\x00\\x80\\xff\\r\\x1b[31m', inLatin1: ' \u0000\u008
  * As bash. Lines come from the shell's own printf, in one piece: a child that prints could be cut off in the middle of
  * the numbers when the whole process group gets SIGTERM, and then the shell could not know what was printed.
  */
-export function bashOf(program: Program): string {
-  const { burst, pauseMs, binary, onTerm } = program;
+export function bashOf(program: Program, meetingPort = MEETING_PORT): string {
+  const { burst, pauseMs, binary, onTerm, holdsOn } = program;
   const last = program.lines ?? ENDLESS;
   return [
     // What bash says of killed children is no line of ours.
     'exec 2> /dev/null',
     'P="$RUN_NAME $RESUMPTION_INDEX.$NODE_RANK" n=0 told=0',
     ...trapOf(onTerm),
+    ...(holdsOn ? meet(meetingPort) : []),
     ...(program.end.type === 'rank-fails'
       ? [`last=${ENDLESS}; [ "$NODE_RANK" != ${program.end.rank} ] || last=${last}`]
       : [`last=${last}`]),
@@ -60,13 +69,38 @@ export function bashOf(program: Program): string {
     `  m=$((n + ${burst})); [ $m -le $last ] || m=$last`,
     `  eval "printf '$P %d${binary ? BINARY.inBash : ''}\\\\n' {$((n + 1))..$m}"`,
     '  n=$m',
-    `  sleep ${pauseMs / 1000} & wait $! || true`,
+    ...(holdsOn ? holdOn(pauseMs) : [`  sleep ${pauseMs / 1000} & wait $! || true`]),
     'done',
+    ...(holdsOn ? part() : []),
     ...(onTerm === 'save' || onTerm === 'linger'
       ? ['if [ $told = 1 ]; then', ...farewell(onTerm), 'fi']
       : []),
     ...endOf(program.end),
   ].join('\n');
+}
+
+/** Waits for the others for as long as it takes. */
+function meet(port: number): string[] {
+  return [
+    // Who writes to somebody who is gone shall see that, and not die of it.
+    "trap '' PIPE",
+    // In turns: a shell that waits for a line hears no signal, and one whose time is up keeps what it has read of it.
+    'listen() { sleep $1 & wait $! || true; ! read -t 0 -u 3 || { read -r -u 3 word && heard=1; } || exit 1; }',
+    `hear() { heard=0; while [ $heard = 0 ]; do listen ${TURN_MS / 1000}; done; [ "$word" = "$1" ] || exit 1; }`,
+    `until exec 3<> /dev/tcp/127.0.0.1/${port}; do sleep 0.1; done`,
+    'printf "$RUN_NAME.$RESUMPTION_INDEX\\n" >&3',
+    `hear ${MEETING_WORDS.met}`,
+  ];
+}
+
+/** There is nothing to hear as long as all are there. */
+function holdOn(pauseMs: number): string[] {
+  const turns = Math.ceil(pauseMs / TURN_MS);
+  return [`  for turn in {1..${turns}}; do listen ${pauseMs / turns / 1000}; done`];
+}
+
+function part(): string[] {
+  return [`printf '${MEETING_WORDS.leave}\\n' >&3 || exit 1`, `hear ${MEETING_WORDS.left}`];
 }
 
 function trapOf(onTerm: OnTerm): string[] {

@@ -7,8 +7,10 @@ import { CLUSTER, FaultNode } from './fault-node.ts';
 import { FaultStack } from './fault-stack.ts';
 import { HeartbeatWatch } from './heartbeat-watch.ts';
 import { untilInService } from './operator.ts';
+import { NODE_COUNT } from './plan.ts';
+import { SharedNetwork } from './shared-network.ts';
 
-export const NODES = ['n0', 'n1'];
+export const NODES = Array.from({ length: NODE_COUNT }, (_, index) => `n${index}`);
 /** Docker takes twice the size of the image while it reads it. */
 const DISK_MEGABYTES = 640;
 
@@ -26,9 +28,10 @@ export interface World {
 export async function build(home: string, closing: Closing): Promise<World> {
   let stack: FaultStack | undefined;
   const ports = () => (stack as FaultStack).config.ports;
-  const nodes = await Promise.all(
-    NODES.map((name) => FaultNode.make(name, home, { ports, diskMegabytes: DISK_MEGABYTES })),
-  );
+  const network = await SharedNetwork.make();
+  closing.add(() => network.close());
+  const facts = { ports, network: network.file, diskMegabytes: DISK_MEGABYTES };
+  const nodes = await Promise.all(NODES.map((name) => FaultNode.make(name, home, facts)));
   const starting = FaultStack.start(path.join(home, 'stack'));
   closing.add(async () => (await starting).close());
   closing.add(() => Promise.all(nodes.map((node) => node.close())));

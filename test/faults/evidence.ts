@@ -20,6 +20,7 @@ export const COUNTS_TO_FIVE: Program = {
   binary: false,
   onTerm: 'unprepared',
   end: { type: 'exit', code: 0 },
+  holdsOn: false,
 };
 export const ENDLESS: Program = { ...COUNTS_TO_FIVE, lines: null };
 

@@ -20,7 +20,9 @@ describe('a plan', () => {
     const ends = new Set(runs.map(({ program }) => program.end.type));
     expect([...ends].toSorted()).toEqual(['exit', 'fails-before', 'rank-fails', 'signal']);
     expect(new Set(runs.map(({ program }) => program.onTerm)).size).toBe(4);
-    expect(runs.some(({ nodes }) => nodes === 2)).toBe(true);
+    expect(runs.some(({ nodes, program }) => nodes === 2 && !program.holdsOn)).toBe(true);
+    expect(runs.some(({ program }) => program.holdsOn)).toBe(true);
+    expect(runs.every(({ nodes, program }) => nodes === 2 || !program.holdsOn)).toBe(true);
     expect(runs.some(({ gpus }) => gpus === 0)).toBe(true);
     expect(runs.some(({ preemptible }) => preemptible)).toBe(true);
   });
