@@ -24,18 +24,19 @@ export async function collect(
   const follows = await Promise.all(user.follows);
   const containers = world.nodes.flatMap(({ watch }) => watch.evidence());
   const logs = await readLogs(natsUrl(world.stack.config.ports), containers);
+  const probes = planProbe(seed).map(({ name }) => name);
   return {
     seed,
     until: Date.now(),
     nodes: world.nodes.map(({ node }) => ({ name: node.name, gpus: GPUS_PER_NODE, cpuSlots: CPU_SLOTS })),
     orders: user.orders,
-    probes: planProbe(seed).map(({ name }) => name),
+    probes,
     executions,
     containers,
     leases,
     logs,
     follows,
-    reads: await readAsPeopleDo(user, logs),
+    reads: await readAsPeopleDo(user, logs, probes),
     silences: world.heartbeats.silences(),
     losses,
     faults: injector.faults,
@@ -43,9 +44,14 @@ export async function collect(
   };
 }
 
-/** One log of each run, in turn of any resumption and rank. */
-async function readAsPeopleDo(user: User, logs: readonly RankLog[]): Promise<ReadLog[]> {
-  const chosen = [...groupBy(logs, ({ run }) => run).values()].flatMap(
+/** One log of each run, in turn of any resumption and rank; the probes have nothing new to tell. */
+async function readAsPeopleDo(
+  user: User,
+  logs: readonly RankLog[],
+  probes: readonly string[],
+): Promise<ReadLog[]> {
+  const told = logs.filter(({ run }) => !probes.some((name) => run.startsWith(`${name}-`)));
+  const chosen = [...groupBy(told, ({ run }) => run).values()].flatMap(
     (own, index) => own[index % own.length] ?? [],
   );
   const reads: ReadLog[] = [];

@@ -7,14 +7,14 @@ const root = path.resolve(import.meta.dirname, '../..');
 const WITHIN_MS = 240_000;
 
 describe('the fault suite', () => {
-  // This seed kills an agent and its guard, the supervisor, both servers and a Docker daemon, and cuts a node off.
+  // This seed kills a container, both workers, both servers, an agent, the supervisor and a Docker daemon, in this order.
   it(
     'loses nothing and doubles nothing in a short run',
     async () => {
-      const { code, output } = await faults('--runs', '8', '--seed', '30', '--quick');
+      const { code, output } = await faults('--runs', '8', '--seed', '1080', '--quick');
       // The output tells what was violated, with a timeline.
       expect(code, output).toBe(0);
-      expect(output).toContain('✔ Seed 30: nothing lost, nothing doubled.');
+      expect(output).toContain('✔ Seed 1080: nothing lost, nothing doubled.');
     },
     WITHIN_MS,
   );
