@@ -141,6 +141,26 @@ describe('what Docker has lost itself', () => {
     expect(messages(torn(5_300))).not.toContain('never printed');
     expect(messages(torn(8_000))).toContain('never printed');
   });
+
+  it.each([`${RUN} 0.?\n`, '[mcli] Lines are missing here.\n'])(
+    'may have left this at any time: %j',
+    (odd) => {
+      const left = (faults: readonly Fault[], seen: string) =>
+        messages(
+          printing(aDay({ faults }), {
+            logged: lines(1, 2) + odd + lines(3, 4, 5),
+            seen,
+            times: [300, 400, 8_000, 8_100, 8_200, 8_300],
+            life: (life) => ({ ...life, aliveUntil: 9_200 }),
+          }),
+        );
+      const seen = lines(1, 2) + odd + lines(3, 4, 5);
+      const fault = aFault('kill-dockerd', { at: 5_000, wellAt: 5_500 });
+      expect(left([fault], seen)).not.toContain('never printed');
+      expect(left([], seen)).toContain('never printed');
+      if (!odd.startsWith('[mcli]')) expect(left([fault], lines(1, 2))).toContain('never printed');
+    },
+  );
 });
 
 describe('a program that was killed', () => {
@@ -173,12 +193,17 @@ describe('a program that was killed', () => {
 });
 
 describe('a program that ends well after SIGTERM', () => {
-  const ends = (onTerm: Program['onTerm'], saved: number, wish: Parameters<typeof aDay>[0] = {}) => {
+  const ends = (
+    onTerm: Program['onTerm'],
+    saved: number,
+    wish: Parameters<typeof aDay>[0] = {},
+    startedAt = 300,
+  ) => {
     const words = Array.from({ length: saved }, (_, index) => `${RUN} 0.0 ${index + 3} saved\n`).join('');
     return objections(
       printing(stopped({ program: { ...ENDLESS, onTerm }, ...wish }), {
         logged: lines(1, 2) + words,
-        life: (life) => ({ ...life, exitCode: 0 }),
+        life: (life) => ({ ...life, startedAt, exitCode: 0 }),
       }),
     );
   };
@@ -194,9 +219,20 @@ describe('a program that ends well after SIGTERM', () => {
 
   it('has said them, but for what a fault of Docker hides', () => {
     expect(ends('save', 0, { faults: [aFault('kill-dockerd', { at: 690 })] })).toEqual([]);
+    expect(
+      ends('save', 0, { faults: [aFault('kill-dockerd', { at: -3_000, wellAt: -2_500 })] }, -4_000),
+    ).toContain('lines-once');
     expect(ends('save', 0, { faults: [aFault('kill-dockerd', { at: -3_000, wellAt: -2_500 })] })).toEqual([
       'lines-once',
     ]);
+  });
+});
+
+describe('a log', () => {
+  it('is of a container that somebody saw', () => {
+    expect(messages({ ...aDay(), containers: [] })).toContain(
+      'it has a log, and no container of it was ever seen',
+    );
   });
 });
 

@@ -41,6 +41,25 @@ const unseen = (evidence: Evidence): Evidence => ({
 
 describe('a run begins again with a cause', () => {
   it.each<[string, Evidence]>([
+    [
+      'the control plane was away for so long that its node was given up before it had a container',
+      withLife(
+        moved({
+          faults: [aFault('kill-temporal', { target: 'temporal', at: -14_000 })],
+          ...aLoss({ from: -14_200 }),
+        }),
+        0,
+        () => undefined,
+      ),
+    ],
+    [
+      'the disk of its node was full while it ran',
+      withLife(
+        { ...moved({ faults: [aFault('fill-disk', { mendedAt: 650 })] }), leases: heldSince(-6_000) },
+        0,
+        () => ({ startedAt: -5_000 }),
+      ),
+    ],
     ['its node was cut off and given up', moved({ faults: [aCut()], ...aLoss() })],
     ['its agent was killed, and took too long to come back', lostAfter('kill-agent')],
     ['its agent was stalled for too long', lostAfter('stall-agent')],
@@ -102,6 +121,30 @@ describe('the checker objects to a run that begins again', () => {
     ['when its node was cut off, and not given up', moved({ faults: [aCut()] })],
     ['when its node was given up, and had been heard of all the while', moved({ ...aLoss(), silences: [] })],
     ['when its node was given up, and nothing was done to it', moved(aLoss())],
+    ['when its node was silent for long, and nothing was done to it', moved(aLoss({ from: -20_000 }))],
+    [
+      'when its node was given up, and nothing was heard of another',
+      moved({
+        faults: [aCut({ target: 'n1' })],
+        ...aLoss(),
+        silences: [{ node: 'n1', from: -7_500, to: 2_000 }],
+      }),
+    ],
+    [
+      'when its node was given up after it had left it',
+      {
+        ...moved({ faults: [aCut()], ...aLoss() }),
+        leases: moved({}).leases.map((lease) => ({ ...lease, endedEvent: lease.grantedEvent + 400 })),
+      },
+    ],
+    [
+      'when its node was given up long before',
+      moved({
+        faults: [aCut({ at: -47_000, mendedAt: -40_000, wellAt: -39_000 })],
+        silences: [{ node: 'n0', from: -48_000, to: -39_000 }],
+        losses: [{ node: 'n0', at: -39_900, heardAt: -39_800, heardEvent: 500 }],
+      }),
+    ],
     [
       'when its node was given up after 4 s',
       moved({ faults: [aCut({ at: -3_400 })], ...aLoss({ from: -3_450 }) }),
@@ -169,6 +212,49 @@ describe('the checker objects to a run that begins again', () => {
     [
       'when its container was killed afterwards',
       killed(moved({ faults: [{ ...KILL, at: 650, container: 'container-0-0' }] })),
+    ],
+    [
+      'when a daemon was killed and was well again before it began',
+      {
+        ...moved({ faults: [aFault('kill-dockerd', { at: -1_000, wellAt: -800 })] }),
+        leases: heldSince(-4_000),
+      },
+    ],
+    [
+      'when a daemon was killed long before, and it never began',
+      withLife(
+        {
+          ...moved({ faults: [aFault('kill-dockerd', { at: -40_000, wellAt: -39_000 })] }),
+          leases: heldSince(-41_000),
+        },
+        0,
+        () => undefined,
+      ),
+    ],
+    [
+      'when nothing was heard of its node, to which nothing was done',
+      moved({ silences: [{ node: 'n0', from: -13_100, to: 1_000 }] }),
+    ],
+    [
+      'when the guard of another node acted',
+      moved({
+        faults: [aFault('kill-everything', { target: 'everything', at: -13_000, dockerWellAt: -12_000 })],
+        silences: [{ node: 'n1', from: -13_100, to: 1_000 }],
+      }),
+    ],
+    [
+      'when its guard ended it, and nobody decided for long',
+      withLife(
+        {
+          ...moved({
+            faults: [aCut({ at: -60_000, mendedAt: -41_000, wellAt: -40_000 })],
+            silences: [{ node: 'n0', from: -60_000, to: -40_000 }],
+          }),
+          leases: heldSince(-70_000),
+        },
+        0,
+        () => ({ startedAt: -65_000, aliveUntil: -45_000 }),
+      ),
     ],
     [
       'when its guard ended it before it was time',
@@ -250,6 +336,19 @@ describe('a run that gives way', () => {
       logs: [...day.logs, { ...day.logs[0]!, run: 'b-000002', text: '' }],
     };
   };
+  /** It never gets anything. */
+  const closedAt = (at: number): Evidence => {
+    const day = winner();
+    return {
+      ...day,
+      leases: day.leases.slice(0, 2),
+      executions: day.executions.map((execution) =>
+        execution.run === RUN
+          ? execution
+          : { ...execution, closed: { at, type: 'ended', status: 'STOPPED' } },
+      ),
+    };
+  };
   const goesOn = (evidence: Evidence) => objections(evidence).includes('goes-on');
 
   it('does so for one of a higher priority that gets what it had', () => {
@@ -279,6 +378,8 @@ describe('a run that gives way', () => {
         })),
       },
     ],
+    ['that waits for long', closedAt(40_000)],
+    ['that had ended', closedAt(500)],
     [
       'that waits for ever',
       {
@@ -326,6 +427,15 @@ describe('a run whose container was killed from outside', () => {
   it('must begin again after the resumption in which that was', () => {
     const day = moved({ faults: [KILL, { ...KILL, container: 'container-1-0', at: 1_500 }] });
     expect(objections(withLife(killed(day), 1, () => ({ exitCode: 137 })))).toContain('killed-again');
+  });
+
+  it('must begin again also when it had failed by itself in an earlier resumption', () => {
+    const day = moved({
+      program: FAILS,
+      order: { maxRetries: 1 },
+      faults: [{ ...KILL, container: 'container-1-0', at: 1_500 }],
+    });
+    expect(objections(withLife(day, 1, () => ({ exitCode: 137 })))).toContain('killed-again');
   });
 
   it('may have come to its own end before', () => {

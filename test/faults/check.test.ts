@@ -212,6 +212,10 @@ describe('the checker objects', () => {
       'TERMINATING of resumption 0 was followed by RUNNING of resumption 0',
     ],
     [
+      { status: 'TERMINATING', resumption: 0 },
+      'TERMINATING of resumption 0 was followed by TERMINATING of resumption 0',
+    ],
+    [
       { status: 'QUEUED', resumption: -1 },
       'TERMINATING of resumption 0 was followed by QUEUED of resumption -1',
     ],
@@ -256,6 +260,10 @@ describe('the checker objects', () => {
       aDay({ program: ENDLESS, end: { status: 'COMPLETED', reason: '' } }),
     ],
     [
+      'stopped although nobody stopped it',
+      aDay({ program: ENDLESS, end: { status: 'STOPPED', reason: 'StoppedByUser' } }),
+    ],
+    [
       'completed when it was stopped',
       aDay({ program: ENDLESS, order: { stops: { [RUN]: 400 } }, end: { status: 'COMPLETED', reason: '' } }),
     ],
@@ -274,6 +282,13 @@ describe('the checker objects', () => {
       closed: { at: 1_000, type: 'ended' as const, status: 'FAILED', exitCode: 1 },
     }));
     expect(objections({ ...day, executions })).toEqual(['right-status']);
+    const shown = day.executions.map((execution) => ({
+      ...execution,
+      steps: execution.steps.map((step) =>
+        step.status === 'COMPLETED' ? { ...step, status: 'FAILED' } : step,
+      ),
+    }));
+    expect(objections({ ...day, executions: shown })).toEqual(['right-status']);
   });
 
   it('to a run that was terminated', () => {
@@ -330,7 +345,7 @@ describe('the checker objects', () => {
   });
 
   it.each([
-    ['a rank', [{ node: 'n0', gpuIds: [0] }]],
+    ['a rank', [{ node: 'n0', gpuIds: [0, 1] }]],
     [
       'a GPU',
       [
@@ -407,12 +422,20 @@ describe('the checker objects', () => {
   it.each<[string, Partial<ContainerLife>]>([
     ['that never had one', { fence: 9 }],
     ['on another node than its lease', { node: 'n1' }],
-    ['that begins before it', { startedAt: 50 }],
-    ['that outlives it', { aliveUntil: 1_500 }],
+    ['that begins before it', { startedAt: 99 }],
+    ['that outlives it', { aliveUntil: 1_050 }],
+    ['of another resumption', { resumption: 1 }],
+    ['of another run', { run: 'b-000002' }],
   ])('to a container without a lease: one %s', (_, change) => {
     const day = aDay();
     const containers = day.containers.map((life) => ({ ...life, ...change }));
-    expect(objections({ ...day, containers })).toEqual(['lease-for-container']);
+    expect(objections({ ...day, containers })).toContain('lease-for-container');
+  });
+
+  it('to no container whose end Docker notes a little late', () => {
+    const day = aDay();
+    const containers = day.containers.map((life) => ({ ...life, aliveUntil: 980 }));
+    expect(objections({ ...day, containers })).toEqual([]);
   });
 
   it.each<[string, (text: string) => string, string]>([

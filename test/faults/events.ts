@@ -23,9 +23,9 @@ export function clusterEvents(
 
 const payload = (value: unknown) => ({ payloads: [{ data: Buffer.from(JSON.stringify(value)) }] });
 
-/** GPU 0 of node n0, for resumption 0. */
-export function granted(run: string, fence: number): Happening {
-  const lease = { request: { run, resumption: 0 }, fence, ranks: [{ node: 'n0', gpuIds: [0] }] };
+/** GPU 0 of node n0. */
+export function granted(run: string, fence: number, resumption = 0): Happening {
+  const lease = { request: { run, resumption }, fence, ranks: [{ node: 'n0', gpuIds: [0] }] };
   const input = payload({ notices: [{ type: 'granted', grant: { lease } }] });
   return () => [{ activityTaskScheduledEventAttributes: { activityType: { name: 'notify-runs' }, input } }];
 }

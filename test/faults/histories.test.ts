@@ -62,6 +62,8 @@ describe('leases, out of the history of a cluster', () => {
     expect(leasesOf([clusterEvents(again, again)])).toHaveLength(1);
     expect(leasesOf([clusterEvents(again, [released('a-000001'), 600], again)])).toHaveLength(2);
     expect(leasesOf([clusterEvents(again, [granted('b-000002', 1), 600])])).toHaveLength(2);
+    expect(leasesOf([clusterEvents(again, [granted('a-000001', 2), 600])])).toHaveLength(2);
+    expect(leasesOf([clusterEvents(again, [granted('a-000001', 1, 1), 600])])).toHaveLength(2);
   });
 
   it('end when they found nobody, and when their run is found ended twice', () => {

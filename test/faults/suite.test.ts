@@ -7,7 +7,7 @@ const root = path.resolve(import.meta.dirname, '../..');
 const WITHIN_MS = 240_000;
 
 describe('the fault suite', () => {
-  // This seed kills a container, both workers, both servers, an agent, the supervisor and a Docker daemon, in this order.
+  // This seed kills a container, both workers, both servers, an agent, the supervisor and a Docker daemon.
   it(
     'loses nothing and doubles nothing in a short run',
     async () => {
