@@ -201,5 +201,6 @@ function wasHurt(evidence: Evidence, resumption: Resumption, { lease, at }: Give
 function mayEnd(fault: Fault, life: ContainerLife | undefined): boolean {
   if (life === undefined) return true;
   if (fault.kind === 'fill-disk') return life.aliveUntil >= fault.at && life.startedAt <= dockerEnd(fault);
-  return life.startedAt + STARTING_MS >= fault.at && life.startedAt <= dockerEnd(fault) + MOMENT_MS;
+  const wasThere = life.startedAt <= dockerEnd(fault) + MOMENT_MS && life.aliveUntil >= fault.at - MOMENT_MS;
+  return wasThere && life.startedAt + STARTING_MS >= fault.at;
 }

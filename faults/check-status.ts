@@ -16,6 +16,7 @@ export function checkStatus(notes: Notes, evidence: Evidence, order: RunOrder, e
   const expected = expectedEnd(order, run);
   if (actual !== expected) notes.object('right-status', run, `it ended as ${actual}, not as ${expected}`);
   checkProof(notes, evidence, { order, run, resumption: last?.resumption ?? 0 });
+  if (order.hasTimeLimit) checkHasRun(notes, evidence, run);
 }
 
 /** Written as `STATUS (reason) code`. */
@@ -57,4 +58,18 @@ function checkProof(
       if (!mayHaveLostExit(evidence, life)) object('had a container whose exit code nobody saw');
     } else if (life.exitCode !== expected) object(`ended with exit code ${life.exitCode}, not ${expected}`);
   }
+}
+
+/** Time is counted from when a run has its place: without a fault meanwhile, it has had a container. */
+function checkHasRun(notes: Notes, { leases, containers, faults }: Evidence, run: string): void {
+  notes.look('right-status');
+  if (containers.some((life) => life.run === run)) return;
+  const isHindered = leases.some(
+    (lease) =>
+      lease.run === run &&
+      faults.some(
+        ({ at, wellAt = Infinity }) => at <= (lease.endedAt ?? Infinity) && wellAt >= lease.grantedAt,
+      ),
+  );
+  if (!isHindered) notes.object('right-status', run, 'its time was over, and it never had a container');
 }

@@ -177,6 +177,10 @@ describe('the checker objects to a run that begins again', () => {
       })),
     ],
     [
+      'when its daemon was killed after it had ended in whatever way',
+      moved({ faults: [aFault('kill-dockerd', { at: 1_300 })] }),
+    ],
+    [
       'when its daemon was killed after it had ended by itself',
       withLife(moved({ faults: [aFault('kill-dockerd', { at: 750 })] }), 0, () => ({ exitCode: 0 })),
     ],

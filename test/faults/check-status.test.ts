@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { ContainerLife, Evidence } from '../../faults/evidence.ts';
+import type { ContainerLife, Evidence, Fault } from '../../faults/evidence.ts';
 import type { Program } from '../../faults/program.ts';
-import { aDay, aFault, COUNTS_TO_FIVE, withoutExit } from './evidence.ts';
+import { aDay, aFault, COUNTS_TO_FIVE, ENDLESS, withoutExit } from './evidence.ts';
 import { messages, objections } from './objections.ts';
 
 const RANK_FAILS: Program = { ...COUNTS_TO_FIVE, end: { type: 'rank-fails', rank: 1, code: 3 } };
@@ -57,5 +57,33 @@ describe('a run that ended by itself', () => {
     expect(objections(withLives(day, (life) => (life.rank === 0 ? life : undefined)))).toContain(
       'right-status',
     );
+  });
+});
+
+describe('a run whose time is over', () => {
+  const over = (faults: readonly Fault[] = []) =>
+    withLives(
+      aDay({
+        program: ENDLESS,
+        order: { hasTimeLimit: true },
+        end: { status: 'STOPPED', reason: 'MaxDuration' },
+        faults,
+      }),
+      () => undefined,
+    );
+
+  it('has had a container, unless a fault has hindered it', () => {
+    expect(objections(over())).toEqual(['right-status']);
+    expect(objections(over([aFault('kill-agent', { at: 200 })]))).toEqual([]);
+    expect(objections(over([aFault('kill-agent', { at: 950 })]))).toEqual(['right-status']);
+    expect(objections(over([aFault('kill-agent', { at: -3_000, wellAt: -1_000 })]))).toEqual([
+      'right-status',
+    ]);
+  });
+
+  it('has had capacity', () => {
+    expect(objections({ ...over([aFault('kill-agent', { at: 200 })]), leases: [] })).toEqual([
+      'right-status',
+    ]);
   });
 });
