@@ -210,7 +210,7 @@ export class DockerWatch {
 
   /** A program that Docker does not know of. */
   private async lookForStart(id: string, isRemoved: boolean): Promise<void> {
-    const [pid] = (await processesOf(id)).filter((candidate) => !isPrepared(candidate));
+    const [pid] = (await processesOf(id)).filter(isProgram);
     const labels = this.unstarted.get(id);
     if (isRemoved) this.unstarted.delete(id);
     if (labels === undefined || pid === undefined) return;
@@ -281,12 +281,13 @@ function dateOf(text: string): number | undefined {
   return text.startsWith('0001') ? undefined : Date.parse(text);
 }
 
-/** Waits for the word to become the program of its container. */
-function isPrepared(pid: number): boolean {
+/** And not what waits for the word to become one, nor what has just ended: that has no arguments left. */
+function isProgram(pid: number): boolean {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('runc\0init');
+    const command = readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+    return command !== '' && !command.startsWith('runc\0init');
   } catch {
-    return true;
+    return false;
   }
 }
 
