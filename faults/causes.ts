@@ -18,8 +18,15 @@ import { dockerEnd, dockerFaults, SILENT_MS } from './outages.ts';
 import { PRIORITIES } from './plan.ts';
 import { naturalExit } from './program.ts';
 
-export type Cause =
-  'failed' | 'preempted' | 'killed' | 'node lost' | 'ended by the guard' | 'Docker was hurt';
+const CAUSES = [
+  'failed',
+  'preempted',
+  'killed',
+  'node lost',
+  'ended by the guard',
+  'Docker was hurt',
+] as const;
+export type Cause = (typeof CAUSES)[number];
 
 /** One resumption of a run. */
 export interface Resumption {
@@ -44,27 +51,19 @@ const STARTING_MS = 2_000;
 const KILLED = 137;
 
 export function causesOf(evidence: Evidence, resumption: Resumption): Cause[] {
+  const { order, execution, index } = resumption;
   const at = givenUpAt(resumption);
   const lives = livesOf(evidence, resumption);
-  const failed =
-    resumption.order.maxRetries > 0 &&
-    lives.some((life) => endedByItself(evidence, resumption.order, life) !== 'no');
-  const killed = lives.some((life) => isKilledBefore(evidence, life, at));
-  const guarded = lives.some((life) => endedByGuard(evidence, life, at));
-  const leases = evidence.leases.filter(
-    ({ run, resumption: index }) => run === resumption.execution.run && index === resumption.index,
-  );
-  const preempted = leases.some((lease) => gaveWay(evidence, resumption.order, { lease, at }));
-  const lost = leases.some((lease) => lostNode(evidence, { lease, at }));
-  const hurt = leases.some((lease) => wasHurt(evidence, resumption, { lease, at }));
-  return [
-    ...(failed ? (['failed'] as const) : []),
-    ...(preempted ? (['preempted'] as const) : []),
-    ...(killed ? (['killed'] as const) : []),
-    ...(lost ? (['node lost'] as const) : []),
-    ...(guarded ? (['ended by the guard'] as const) : []),
-    ...(hurt ? (['Docker was hurt'] as const) : []),
-  ];
+  const leases = evidence.leases.filter((lease) => lease.run === execution.run && lease.resumption === index);
+  const isProven: Readonly<Record<Cause, boolean>> = {
+    failed: order.maxRetries > 0 && lives.some((life) => endedByItself(evidence, order, life) !== 'no'),
+    preempted: leases.some((lease) => gaveWay(evidence, order, { lease, at })),
+    killed: lives.some((life) => isKilledBefore(evidence, life, at)),
+    'node lost': leases.some((lease) => lostNode(evidence, { lease, at })),
+    'ended by the guard': lives.some((life) => endedByGuard(evidence, life, at)),
+    'Docker was hurt': leases.some((lease) => wasHurt(evidence, resumption, { lease, at })),
+  };
+  return CAUSES.filter((cause) => isProven[cause]);
 }
 
 /** When a run began to leave a resumption. */

@@ -2,8 +2,11 @@
 import { alignColumns } from '../cli/output/table.ts';
 import type { Findings, Invariant, Violation } from './check.ts';
 import { INVARIANTS } from './check.ts';
+import { causesOf } from './causes.ts';
+import type { Cause } from './causes.ts';
 import type { Evidence, Fault } from './evidence.ts';
 import { groupBy } from './findings.ts';
+import { orderOf } from './orders.ts';
 import { timelineOf } from './timeline.ts';
 
 export interface Report {
@@ -11,6 +14,8 @@ export interface Report {
   readonly seconds: number;
   readonly runs: Readonly<Record<string, number>>;
   readonly resumptions: number;
+  /** Why runs have begun again; one may have several causes. */
+  readonly causes: Readonly<Partial<Record<Cause, number>>>;
   readonly containers: number;
   readonly lines: number;
   readonly faults: readonly FaultRow[];
@@ -40,6 +45,7 @@ export function makeReport(evidence: Evidence, findings: Findings, seconds: numb
     seconds: Math.round(seconds),
     runs: Object.fromEntries([...statuses].map(([status, runs]) => [status, runs.length])),
     resumptions: evidence.executions.reduce((sum, { steps }) => sum + (steps.at(-1)?.resumption ?? 0), 0),
+    causes: causeCounts(evidence),
     containers: evidence.containers.length,
     lines: evidence.logs.reduce((sum, { text }) => sum + text.split('\n').length - 1, 0),
     faults: [...faultRows(evidence.faults), ...lossRows(evidence)],
@@ -47,6 +53,17 @@ export function makeReport(evidence: Evidence, findings: Findings, seconds: numb
     looks: findings.looks,
     violations: findings.violations,
   };
+}
+
+function causeCounts(evidence: Evidence): Report['causes'] {
+  const causes = evidence.executions.flatMap((execution) => {
+    const order = orderOf(evidence, execution.run);
+    const last = execution.steps.at(-1)?.resumption ?? 0;
+    return Array.from({ length: order ? last : 0 }, (_, index) =>
+      order ? causesOf(evidence, { order, execution, index }) : [],
+    ).flat();
+  });
+  return Object.fromEntries([...groupBy(causes, String)].map(([cause, found]) => [cause, found.length]));
 }
 
 function faultRows(faults: readonly Fault[]): FaultRow[] {
@@ -152,12 +169,15 @@ function invariantTable({ looks, violations }: Report): string {
 
 const INVARIANT_NAMES = Object.keys(INVARIANTS) as Invariant[];
 
-function summaryOf({ runs, resumptions, containers, lines, seconds }: Report): string {
-  const statuses = Object.entries(runs).map(([status, count]) => `${count} ${status}`);
-  return (
-    `Runs: ${statuses.join(', ')}; ${resumptions} further resumptions, ${containers} containers, ` +
-    `${lines} lines of log, ${seconds} s`
-  );
+function summaryOf({ runs, resumptions, causes, containers, lines, seconds }: Report): string {
+  const listed = (counts: object): string =>
+    Object.entries(counts)
+      .map(([what, number]) => `${number} ${what}`)
+      .join(', ');
+  return [
+    `Runs: ${listed(runs)}; ${containers} containers, ${lines} lines of log, ${seconds} s`,
+    `Further resumptions: ${resumptions}${resumptions === 0 ? '' : `; why: ${listed(causes)}`}`,
+  ].join('\n');
 }
 
 function violationsOf(evidence: Evidence, run: string, violations: readonly Violation[]): string {

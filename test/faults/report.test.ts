@@ -19,6 +19,13 @@ describe('the report', () => {
     expect(text).toContain('✔ Seed 1: nothing lost, nothing doubled.');
   });
 
+  it('says why runs have begun again', () => {
+    expect(reportOf(aDay({ resumptions: [['n0'], ['n1']], faults: [aCut()], ...aLoss() }))).toContain(
+      'Further resumptions: 1; why: 1 node lost',
+    );
+    expect(reportOf(aDay())).toContain('Further resumptions: 0\n');
+  });
+
   it('names the faults that found nothing to hit', () => {
     const day = { ...aDay({ faults: [aFault('kill-agent')] }), skipped: ['kill-container' as const] };
     expect(reportOf(day)).toContain('! Found nothing to hit: kill-container');
