@@ -89,7 +89,9 @@ export function endedByItself(
   if (natural === undefined) return 'no';
   if (life.exitCode === undefined) return mayHaveLostExit(evidence, life) ? 'maybe' : 'no';
   if (life.exitCode !== natural) return 'no';
-  return isKilledBefore(evidence, life, life.aliveUntil) ? 'no' : 'yes';
+  // A program that kills itself may have been killed from outside at that moment: who saw it last, saw it a little before.
+  if (isKilledBefore(evidence, life, life.aliveUntil)) return 'no';
+  return isKilledBefore(evidence, life, life.aliveUntil + MOMENT_MS) ? 'maybe' : 'yes';
 }
 
 /** A daemon that dies about when a container does may forget how that ended. */

@@ -55,6 +55,24 @@ describe('a run that ended by itself', () => {
     expect(objections(gang)).toEqual([]);
   });
 
+  it('need not have those of a resumption in which it was killed before it could kill itself', () => {
+    const day = aDay({
+      program: { ...COUNTS_TO_FIVE, end: { type: 'signal', signal: 'KILL' } },
+      resumptions: [['n0'], ['n1']],
+      end: { status: 'FAILED', reason: 'KilledBySignal', exitCode: 137 },
+      faults: [aFault('kill-container', { container: 'container-0-0', at: 760 })],
+    });
+    const short = printing(day, { logged: lines(1, 2) });
+    const evidence = {
+      ...day,
+      containers: [short.containers[0]!, day.containers[1]!],
+      logs: [short.logs[0]!, day.logs[1]!],
+    };
+    expect(messages(evidence)).not.toContain('lost of 5');
+    const later = { ...evidence, faults: [{ ...day.faults[0]!, at: 1_300 }] };
+    expect(messages(later)).toContain('lost of 5');
+  });
+
   it('need not have those of a resumption that was killed', () => {
     const day = aDay({
       resumptions: [['n0'], ['n1']],
