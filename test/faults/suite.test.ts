@@ -3,18 +3,18 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 const root = path.resolve(import.meta.dirname, '../..');
-/** Half a minute on a machine that has nothing else to do. */
+/** Less than a minute, also on a machine that is busy. */
 const WITHIN_MS = 240_000;
 
 describe('the fault suite', () => {
-  // This seed kills a container, both workers, both servers, an agent, the supervisor and a Docker daemon.
+  // This seed kills a container, both workers, an agent and Temporal, restarts an agent, and stalls one, under a gang.
   it(
     'loses nothing and doubles nothing in a short run',
     async () => {
-      const { code, output } = await faults('--runs', '8', '--seed', '1080', '--quick');
+      const { code, output } = await faults('--runs', '6', '--seed', '45017', '--quick');
       // The output tells what was violated, with a timeline.
       expect(code, output).toBe(0);
-      expect(output).toContain('✔ Seed 1080: nothing lost, nothing doubled.');
+      expect(output).toContain('✔ Seed 45017: nothing lost, nothing doubled.');
     },
     WITHIN_MS,
   );
