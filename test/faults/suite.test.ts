@@ -3,7 +3,7 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 const root = path.resolve(import.meta.dirname, '../..');
-/** Less than a minute, also on a machine that is busy. */
+/** Less than a minute on a machine that has not much else to do. */
 const WITHIN_MS = 240_000;
 
 describe('the fault suite', () => {
