@@ -8,6 +8,10 @@ export class Closing {
     this.closers.push(close);
   }
 
+  get hasBegun(): boolean {
+    return this.underWay !== undefined;
+  }
+
   /** Resolves when all is down, be it asked for once or twice. */
   all(): Promise<void> {
     this.underWay ??= this.closeEach();

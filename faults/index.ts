@@ -17,6 +17,8 @@ import { makeReport, renderReport } from './report.ts';
 import { say } from './say.ts';
 import { build } from './world.ts';
 
+const INTERRUPTED = 130;
+
 process.exitCode = await main(readOptions());
 // Whatever still listens somewhere has nothing more to say.
 process.exit();
@@ -29,6 +31,8 @@ async function main(options: Options): Promise<number> {
   try {
     return await prove(options, { home, closing });
   } catch (error) {
+    // Somebody wants it to end, which is why it fails.
+    if (closing.hasBegun) return INTERRUPTED;
     console.error(error);
     console.error(`What the processes said: ${await keepLogs(home, options.seed)}`);
     return 1;
@@ -43,7 +47,8 @@ function leaveCleanly(closing: Closing): void {
     await closing.all();
     process.exit(code);
   };
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => void leave(130));
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(name, () => void leave(INTERRUPTED));
   process.on('uncaughtException', (problem) => {
     console.error(problem);
     void leave(1);

@@ -38,22 +38,27 @@ export async function operate(stack: FaultStack, over: AbortSignal): Promise<voi
   }
 }
 
-/** @returns undefined where the servers do not answer */
+/** @returns undefined where the servers do not answer, or are gone */
 async function withClusters<T>(
   stack: FaultStack,
   ask: (clusters: Clusters) => Promise<T>,
 ): Promise<T | undefined> {
-  const { ports } = stack.config;
-  const connections = new Connections({
+  try {
+    const connections = connectionsTo(stack);
+    try {
+      return await ask(new Clusters(connections));
+    } finally {
+      await connections.close();
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+function connectionsTo({ config: { ports } }: FaultStack): Connections {
+  return new Connections({
     temporal: { address: temporalAddress(ports) },
     namespace: NAMESPACE,
     natsUrl: natsUrl(ports),
   });
-  try {
-    return await ask(new Clusters(connections));
-  } catch {
-    return undefined;
-  } finally {
-    await connections.close();
-  }
 }
