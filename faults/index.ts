@@ -27,14 +27,17 @@ async function main(options: Options): Promise<number> {
   const home = await mkdtemp(path.join(tmpdir(), 'mcli-faults-'));
   const closing = new Closing();
   if (!options.keep) closing.add(() => rm(home, { recursive: true, force: true }));
-  leaveCleanly(closing);
+  const tell = async (problem: unknown): Promise<void> => {
+    console.error(problem);
+    console.error(`What the processes said: ${await keepLogs(home, options.seed)}`);
+  };
+  leaveCleanly(closing, tell);
   try {
     return await prove(options, { home, closing });
   } catch (error) {
     // Somebody wants it to end, which is why it fails.
     if (closing.hasBegun) return INTERRUPTED;
-    console.error(error);
-    console.error(`What the processes said: ${await keepLogs(home, options.seed)}`);
+    await tell(error);
     return 1;
   } finally {
     await closing.all();
@@ -42,17 +45,19 @@ async function main(options: Options): Promise<number> {
 }
 
 /** Whatever goes wrong must not leave daemons and mounts behind. */
-function leaveCleanly(closing: Closing): void {
+function leaveCleanly(closing: Closing, tell: (problem: unknown) => Promise<void>): void {
   const leave = async (code: number): Promise<void> => {
     await closing.all();
     process.exit(code);
   };
+  const fail = async (problem: unknown): Promise<void> => {
+    if (closing.hasBegun) console.error(problem);
+    else await tell(problem).catch(() => undefined);
+    await leave(1);
+  };
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(name, () => void leave(INTERRUPTED));
-  process.on('uncaughtException', (problem) => {
-    console.error(problem);
-    void leave(1);
-  });
+  process.on('uncaughtException', (problem) => void fail(problem));
 }
 
 async function prove(
