@@ -20,9 +20,9 @@ import {
   sleep,
 } from '@temporalio/workflow';
 import type { ClusterActivities } from '../activities/contract.ts';
-import type { PackedCluster } from '../core/cluster-state.ts';
 import { clusterBeforeRounds } from './cluster-before-rounds.ts';
 import { Ledger } from './ledger.ts';
+import type { CarriedCluster } from './ledger.ts';
 import {
   clusterNodesQuery,
   clusterViewQuery,
@@ -39,7 +39,7 @@ const EVENTS_OF_ROUND = 10;
 /** A terminated run never gives its capacity back by itself; its agent does, and after two sweeps this cluster. */
 const SWEEP_INTERVAL_MS = 30_000;
 
-export async function cluster(initial: PackedCluster): Promise<void> {
+export async function cluster(initial: CarriedCluster): Promise<void> {
   const withRounds = patched('rounds');
   const ledger = new Ledger(initial, { beforeRounds: !withRounds });
   setHandler(requestCapacitySignal, (request, held) => ledger.request(request, held));
@@ -48,20 +48,24 @@ export async function cluster(initial: PackedCluster): Promise<void> {
   setHandler(clusterViewQuery, (page) => ledger.view(page));
   setHandler(clusterNodesQuery, () => ledger.allNodes());
   setHandler(queuePositionQuery, (run) => ledger.queuePosition(run));
-  if (withRounds) await goRounds(ledger, initial);
-  else await clusterBeforeRounds(ledger, initial);
+  const sweepAt = withRounds ? await goRounds(ledger, initial) : undefined;
+  if (!withRounds) await clusterBeforeRounds(ledger, initial);
   await condition(allHandlersFinished);
-  await continueAsNew<typeof cluster>(ledger.state());
+  await continueAsNew<typeof cluster>({ ...ledger.carried(), ...(sweepAt === undefined ? {} : { sweepAt }) });
 }
 
-async function goRounds(ledger: Ledger, { cluster: name, fresh, nextFence }: PackedCluster): Promise<void> {
+/** @returns when the next sweep is due, epoch milliseconds; undefined when none is. */
+async function goRounds(
+  ledger: Ledger,
+  { cluster: name, fresh, nextFence, sweepAt }: CarriedCluster,
+): Promise<number | undefined> {
   const activities = proxyActivities<ClusterActivities>({
     startToCloseTimeout: '60s',
     retry: { initialInterval: '1s', maximumInterval: '10s' },
   });
   const planner = proxyLocalActivities<Pick<ClusterActivities, 'next-round'>>({ startToCloseTimeout: '30s' });
   if (fresh) ledger.expect(await recall(name, nextFence));
-  const timer = new SweepTimer();
+  const timer = new SweepTimer(sweepAt);
   let seen = -1;
   let goesOn = true;
   for (let rounds = 1; goesOn; rounds += 1) {
@@ -73,7 +77,7 @@ async function goRounds(ledger: Ledger, { cluster: name, fresh, nextFence }: Pac
     if (round.setsTimer) timer.set();
     ledger.carryOut(round, now);
     if (round.sweeps) {
-      timer.isDue = false;
+      timer.sweeps();
       const ended = await activities['find-ended-runs'](ledger.runsToCheck());
       ledger.sweep(ended);
       if (ended.length > 0) seen = -1;
@@ -86,6 +90,7 @@ async function goRounds(ledger: Ledger, { cluster: name, fresh, nextFence }: Pac
     }
     goesOn = rounds * EVENTS_OF_ROUND + round.messages < MAX_HISTORY_EVENTS;
   }
+  return timer.dueAt;
 }
 
 /** Nothing may be given out before it is known what is held. */
@@ -101,20 +106,32 @@ async function recall(cluster: string, nextFence: number): Promise<readonly stri
   return typeof runs === 'number' ? [] : runs;
 }
 
-/** An idle cluster sets no timer, so that it costs no history. */
+/** An idle cluster sets no timer, so that it costs no history. A busy one often continues as new before it is due. */
 class SweepTimer {
   isSet = false;
   isDue = false;
+  /** Epoch milliseconds; undefined when no sweep is to come. */
+  dueAt: number | undefined;
+
+  constructor(dueAt: number | undefined) {
+    this.dueAt = dueAt;
+  }
 
   set(): void {
     this.isSet = true;
-    void this.wait();
+    this.dueAt ??= Date.now() + SWEEP_INTERVAL_MS;
+    void this.wait(Math.max(1, this.dueAt - Date.now()));
   }
 
-  private async wait(): Promise<void> {
+  sweeps(): void {
+    this.isDue = false;
+    this.dueAt = undefined;
+  }
+
+  private async wait(ms: number): Promise<void> {
     const summary = 'Until the next look at runs that have ended without a word';
     // Cancelled with the workflow, whose own wait says so.
-    await sleep(SWEEP_INTERVAL_MS, { summary }).catch(() => undefined);
+    await sleep(ms, { summary }).catch(() => undefined);
     this.isSet = false;
     this.isDue = true;
   }

@@ -33,6 +33,19 @@ const INCIDENTS_TO_CORDON = 3;
 /** The Web UI is for people. */
 const MAX_SHOWN_NODES = 50;
 
+/** What a cluster hands on to its next execution. */
+export interface CarriedCluster extends PackedCluster {
+  /** What the runs and nodes have yet to hear; absent when nothing is left. */
+  readonly notices?: readonly PackedNotice[];
+  /** When runs that ended without a word are looked for next, epoch milliseconds. */
+  readonly sweepAt?: number;
+}
+
+/** The lease of a grant stands in the cluster: a thousand grants would fill half of what a payload may have. */
+type PackedNotice =
+  | { readonly type: 'granted'; readonly run: string; readonly resumption: number }
+  | Exclude<ClusterNotice, { readonly type: 'granted' }>;
+
 export class Ledger {
   /** True when something has happened since the last plan. Only builds before rounds ask for it. */
   changed = true;
@@ -59,13 +72,13 @@ export class Ledger {
   /** Runs that got their lease in the pass that is being delivered. */
   private readonly admitted = new Set<string>();
   private sweeps: number;
-  private readonly outbox: ClusterNotice[] = [];
+  private readonly outbox: ClusterNotice[];
   private nextFence: number;
   private readonly history: RunTimeHistory;
   private waiting:
     { readonly version: number; readonly now: number; readonly waits: readonly QueuePosition[] } | undefined;
 
-  constructor(packed: PackedCluster, { beforeRounds = false } = {}) {
+  constructor(packed: CarriedCluster, { beforeRounds = false } = {}) {
     const state = unpackCluster(packed);
     this.beforeRounds = beforeRounds;
     this.cluster = state.cluster;
@@ -80,6 +93,7 @@ export class Ledger {
     this.suspects = new Set(state.suspects);
     this.sweeps = state.sweeps ?? 0;
     this.unheard = new Set(state.unheard);
+    this.outbox = (packed.notices ?? []).flatMap((notice) => this.unpackNotice(notice));
     if (state.fresh) this.heardEarly = new Set();
   }
 
@@ -226,7 +240,7 @@ export class Ledger {
 
   /** Of a node that was never heard of since the cluster lost its memory; its runs may have been. */
   private loseUnknown(report: Exclude<NodeReport, { readonly type: 'joined' }>): void {
-    if (report.type === 'lost') this.revokeAll(lost(report.node));
+    if (report.type === 'lost' && report.leaseMs !== null) this.revokeAll(lost(report.node, report.leaseMs));
     if (report.type !== 'deleted') return;
     this.keep(report.node, { type: 'deleted' });
     this.revokeAll(deleted(report.node));
@@ -374,6 +388,18 @@ export class Ledger {
     });
   }
 
+  /** With what the runs have yet to hear: for the next execution. */
+  carried(): CarriedCluster {
+    const notices = this.outbox.map(packNotice);
+    return { ...this.state(), ...(notices.length > 0 ? { notices } : {}) };
+  }
+
+  private unpackNotice(notice: PackedNotice): ClusterNotice[] {
+    if (notice.type !== 'granted') return [notice];
+    const lease = this.leases.get(resumptionKey(notice));
+    return lease ? [{ type: 'granted', grant: this.grant(lease) }] : [];
+  }
+
   details(): string {
     const used = new Map<string, number>();
     for (const { ranks } of this.leases.values()) {
@@ -449,6 +475,12 @@ export class Ledger {
     const { run, resumption } = lease.request;
     this.outbox.push({ type: 'revoked', revocation: { run, resumption, ...why } });
   }
+}
+
+function packNotice(notice: ClusterNotice): PackedNotice {
+  if (notice.type !== 'granted') return notice;
+  const { run, resumption } = notice.grant.lease.request;
+  return { type: 'granted', run, resumption };
 }
 
 type Cause = Pick<Revocation, 'type' | 'message' | 'node' | 'leaseMs'>;

@@ -51,6 +51,20 @@ describe('a cluster that has lost its memory', () => {
     expect(revocations(ledger)).toMatchObject([{ run: 'holder', type: 'NodeLost', node: 'gone' }]);
   });
 
+  it('tells runs how long a lost node may go on that it did not know', () => {
+    const ledger = forgetful();
+    ledger.request(aRequest('holder'), aLease('holder', 'gone', 5));
+    ledger.report({ type: 'lost', node: 'gone', leaseMs: 20_000 });
+    expect(revocations(ledger)).toMatchObject([{ run: 'holder', type: 'NodeLost', leaseMs: 20_000 }]);
+  });
+
+  it('leaves the runs of a lost node alone that never lets go of them, and that it did not know', () => {
+    const ledger = forgetful();
+    ledger.request(aRequest('holder'), aLease('holder', 'gone', 5));
+    ledger.report({ type: 'lost', node: 'gone', leaseMs: null });
+    expect(revocations(ledger)).toEqual([]);
+  });
+
   it('tells a run of the loss of its node that comes to be known before it', () => {
     const ledger = forgetful();
     ledger.report({ type: 'joined', inventory: { ...aNode('gone'), leaseMs: 20_000 } });
@@ -105,6 +119,22 @@ describe('a cluster', () => {
     expect(after.runsToCheck().runs).toEqual(['gone']);
     after.sweep(['gone']);
     expect(after.isIdle()).toBe(true);
+  });
+
+  it('tells in its next execution what it had yet to tell', () => {
+    const before = new Ledger(emptyCluster('c', 0));
+    before.report({ type: 'joined', inventory: aNode('n0') });
+    before.request(aRequest('a'));
+    before.carryOut(
+      { admissions: [{ run: 'a', resumption: 0, ranks: [{ node: 'n0', gpuIds: [0] }] }], preemptions: [] },
+      0,
+    );
+    before.report({ type: 'lost', node: 'n0' });
+    before.report({ type: 'cordoned', node: 'n0' });
+    const after = new Ledger(before.carried());
+    expect(after.hasNotices()).toBe(true);
+    expect(after.takeNotices()).toEqual(before.takeNotices());
+    expect(new Ledger(after.carried()).hasNotices()).toBe(false);
   });
 
   it('lets a run be that no longer gives way when its preemption was planned before', () => {
