@@ -166,8 +166,9 @@ export async function nodeThatIsSilent(ranks: readonly RankExecution[]): Promise
       try {
         await node['stop-container'](orderFor(rank));
         return undefined;
-      } catch {
-        return rank.node;
+      } catch (error) {
+        // A node whose Docker does not answer has answered itself.
+        return isTimeout(error) ? rank.node : undefined;
       }
     }),
   );
@@ -274,6 +275,10 @@ async function removeInTime(rank: RankExecution, interruptions: Interruptions): 
 
 const removalSummary = ({ rank, node }: RankExecution): string =>
   `Rank ${rank} on ${node}: remove the container`;
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof ActivityFailure && error.cause instanceof TimeoutFailure;
+}
 
 /** No agent has begun with it. */
 function isNotTaken(error: unknown): boolean {

@@ -88,7 +88,9 @@ export type NodeReport =
       readonly cordon?: { readonly reason?: string };
     }
   | { readonly type: 'cordoned'; readonly node: string; readonly reason?: string }
-  | { readonly type: 'lost' | 'uncordoned' | 'drained' | 'deleted'; readonly node: string };
+  /** With the lease of the node, for a cluster that has lost its memory; null when it never lets go of its runs. */
+  | { readonly type: 'lost'; readonly node: string; readonly leaseMs?: number | null }
+  | { readonly type: 'uncordoned' | 'drained' | 'deleted'; readonly node: string };
 export const nodeReportSignal = defineSignal<[NodeReport]>('node-report');
 
 export interface ClusterView {

@@ -27,6 +27,11 @@ export interface NodeInput {
   readonly node: string;
   /** Known after continue-as-new. */
   readonly inventory?: NodeInventory;
+  /** The registration that the inventory came with has been answered; those of earlier builds never had. */
+  readonly isAnswered?: boolean;
+  /** The process that was there last. */
+  readonly agent?: string;
+  readonly isForgotten?: boolean;
   /** What the cluster wants to be told again should it lose its memory. */
   readonly cordon?: Cordon;
   readonly isDeleted?: boolean;
@@ -50,15 +55,14 @@ const RETURN_AFTER_OUTAGE_MS = 15_000;
 export async function node(input: NodeInput): Promise<void> {
   const { cluster, node: name } = input;
   let inventory = input.inventory;
-  let registrations = input.inventory ? 1 : 0;
+  let registrations = input.inventory && !input.isAnswered ? 1 : 0;
   let seen = 0;
   let serving = false;
   /** The process that was there last, and whether it has taken the node over from another. */
-  let agent: string | undefined;
+  let { agent } = input;
   let replaced = false;
-  let { cordon, isDeleted = false } = input;
-  /** Whether the cluster has lost its memory while this node was out of service. */
-  let isForgotten = false;
+  /** `isForgotten`: whether the cluster has lost its memory while this node was out of service. */
+  let { cordon, isDeleted = false, isForgotten = false } = input;
   let service = new CancellationScope();
   setHandler(keepOrderSignal, (order) => {
     isDeleted = order.type === 'deleted';
@@ -97,6 +101,13 @@ export async function node(input: NodeInput): Promise<void> {
 
   const joined = (known: NodeInventory): Promise<void> =>
     reportNode({ cluster, report: { type: 'joined', inventory: known, ...(cordon && { cordon }) } });
+  const lost = (): Promise<void> => {
+    const { leaseMs } = inventory ?? {};
+    return reportNode({
+      cluster,
+      report: { type: 'lost', node: name, ...(leaseMs !== undefined && { leaseMs }) },
+    });
+  };
 
   while (workflowInfo().historyLength < MAX_HISTORY_EVENTS) {
     await condition(() => registrations > seen || replaced || isForgotten);
@@ -106,7 +117,7 @@ export async function node(input: NodeInput): Promise<void> {
     if (forgotten && isAway && inventory) {
       // Without this, runs that are lost with it would wait for it for ever.
       await joined(inventory);
-      await reportNode({ cluster, report: { type: 'lost', node: name } });
+      await lost();
     }
     if (isAway) continue;
     serving = true;
@@ -130,16 +141,18 @@ export async function node(input: NodeInput): Promise<void> {
     // oxlint-disable-next-line no-unnecessary-condition -- a signal changes it, while we wait
     if (replaced) continue;
     const isBack = await condition(() => registrations > seen, returnMs);
-    if (!isBack) await reportNode({ cluster, report: { type: 'lost', node: name } });
+    if (!isBack) await lost();
   }
   await condition(allHandlersFinished);
-  const carried = registrations > seen ? inventory : undefined;
   await continueAsNew<typeof node>({
     cluster,
     node: name,
-    ...(carried ? { inventory: carried } : {}),
-    ...(cordon ? { cordon } : {}),
-    ...(isDeleted ? { isDeleted } : {}),
+    ...(inventory && { inventory }),
+    ...(registrations <= seen && { isAnswered: true }),
+    ...(agent !== undefined && { agent }),
+    ...(cordon && { cordon }),
+    ...(isDeleted && { isDeleted }),
+    ...(isForgotten && { isForgotten }),
   });
 }
 

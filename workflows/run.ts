@@ -218,7 +218,8 @@ class LiveRun {
     // The cluster waits for everybody's word before it gives anything out.
     if (!patched('says-it-holds-nothing')) return;
     const { cluster } = this.resources;
-    const nothing = { cluster, run: this.name, resumption: this.resumption, ranToEnd: false };
+    // Of one that is over: the answer may come when this run has asked for the capacity of the next.
+    const nothing = { cluster, run: this.name, resumption: this.resumption - 1, ranToEnd: false };
     await outlivingCancellation(() => controlActivities(`Tell ${cluster} again`).complete(nothing));
   }
 

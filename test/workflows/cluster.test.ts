@@ -7,9 +7,9 @@ import { createControlActivities } from '../../activities/runs.ts';
 import type { ControlActivities } from '../../activities/contract.ts';
 import { ClusterDirectory } from '../../client/cluster-directory.ts';
 import type { CapacityRequest, Lease } from '../../core/cluster.ts';
-import { CLUSTER_QUEUE, clusterWorkflowId } from '../../core/naming.ts';
+import { CLUSTER_QUEUE, clusterWorkflowId, nodeWorkflowId } from '../../core/naming.ts';
 import type { Priority } from '../../core/priority.ts';
-import { clusterViewQuery, requestCapacitySignal } from '../../workflows/messages.ts';
+import { announceNodeSignal, clusterViewQuery, requestCapacitySignal } from '../../workflows/messages.ts';
 import type { QueuePage, Release } from '../../workflows/messages.ts';
 import { heardQuery } from '../support/probe-workflow.ts';
 import type { Heard } from '../support/probe-workflow.ts';
@@ -174,6 +174,21 @@ describe('a cluster', () => {
     expect(later?.lease.fence).toBeGreaterThan(grant?.lease.fence ?? Infinity);
   });
 
+  it('hears of what was lost from a node that has been away for longer than one execution', async () => {
+    const cluster = await aCluster([8]);
+    await cluster.terminate();
+    const inventory = { ...aNode(7, 8), leaseMs: 20_000 };
+    await env.client.workflow.signalWithStart('node', {
+      workflowId: nodeWorkflowId(cluster.name, inventory.node),
+      taskQueue: CLUSTER_QUEUE,
+      args: [{ cluster: cluster.name, node: inventory.node, inventory, isAnswered: true }],
+      signal: announceNodeSignal,
+    });
+    await expect
+      .poll(async () => (await cluster.view()).snapshot.nodes, { timeout: 20_000 })
+      .toMatchObject([{ node: inventory.node, alive: false, leaseMs: 20_000 }]);
+  });
+
   it('loses nothing when it continues as new under load', async () => {
     const cluster = await aCluster([4]);
     const runs = await Promise.all(Array.from({ length: 5 }, () => cluster.ask({ gpus: 4 })));
@@ -231,6 +246,7 @@ async function aCluster(gpusByNode: readonly number[]) {
   const heard = (run: string): Promise<Heard> => env.client.workflow.getHandle(run).query(heardQuery);
 
   return {
+    name,
     report,
     askFor,
     heard,
