@@ -18,6 +18,11 @@ export interface Tenant {
   endsAt: number;
 }
 
+/** Whether a class gets the place of a tenant when it asks for it, or without asking. */
+export function givesWay({ leaving, request, classRank }: Tenant, askingRank: number): boolean {
+  return leaving || (request.preemptible && classRank > askingRank);
+}
+
 /** What one tenant has of one bay; a tenant has one rank on a node at most. */
 export interface Hold {
   readonly tenant: Tenant;
@@ -140,11 +145,12 @@ export class Capacity {
     return startsAt;
   }
 
-  /** How long leases without a limit are taken to last, averaged over all units of the pool that are held. */
-  guessedLeaseMs(pool: Pool): number {
+  /** How long leases without a limit are taken to last, averaged over all units that a class cannot clear. */
+  guessedLeaseMs(pool: Pool, classRank: number): number {
     let sum = 0;
     let held = 0;
     for (const tenant of pool.tenants) {
+      if (givesWay(tenant, classRank)) continue;
       const units = sizeOf(tenant.request);
       held += units;
       if (tenant.request.maxDurationMs !== undefined) continue;
@@ -153,11 +159,15 @@ export class Capacity {
     return held === 0 ? 0 : sum / held;
   }
 
-  /** Units that are free, or held by runs created after `createdAt`. */
-  unitsPassed(pool: Pool, createdAt: number): number {
+  /**
+   * Units that are free, or held by runs created after `createdAt`. What a class can clear counts as free: else a
+   * victim that has gone would be the reason to keep its place for another than the one that it has left for.
+   */
+  unitsPassed(pool: Pool, classRank: number, createdAt: number): number {
     let units = pool.free;
-    for (const { request } of pool.tenants) {
-      if (request.createdAt > createdAt) units += sizeOf(request);
+    for (const tenant of pool.tenants) {
+      const { request } = tenant;
+      if (request.createdAt > createdAt || givesWay(tenant, classRank)) units += sizeOf(request);
     }
     return units;
   }

@@ -115,10 +115,10 @@ export class Planning {
     }
   }
 
-  #isReservedFor({ request, estimate }: Waiting, pool: Pool): boolean {
+  #isReservedFor({ request, estimate, classRank }: Waiting, pool: Pool): boolean {
     return this.#policy.reserves(this.#viewOf(request, estimate), {
-      guessedLeaseMs: () => this.capacity.guessedLeaseMs(pool),
-      unitsPassed: (createdAt) => this.capacity.unitsPassed(pool, createdAt),
+      guessedLeaseMs: () => this.capacity.guessedLeaseMs(pool, classRank),
+      unitsPassed: (createdAt) => this.capacity.unitsPassed(pool, classRank, createdAt),
     });
   }
 

@@ -16,9 +16,9 @@ export interface PolicyView {
 
 /** What has happened around the first run that has to wait. */
 export interface PassingView {
-  /** How long the leases are guessed to take where no limit says so; 0 when every lease has a limit. */
+  /** How long the leases are guessed to take where no limit says so; 0 when every lease has a limit, or gives way. */
   readonly guessedLeaseMs: () => number;
-  /** Units that are free or held by runs created after `createdAt`: what passing has cost, or could cost. */
+  /** Units that are free, give way, or are held by runs created after `createdAt`: what passing has cost, or could cost. */
   readonly unitsPassed: (createdAt: number) => number;
 }
 

@@ -4,7 +4,7 @@
  */
 import { compareText } from './ordering.ts';
 import type { Demand } from './ordering.ts';
-import { baysFor } from './placement.ts';
+import { baysFor, givesWay } from './placement.ts';
 import type { Bay, Hold, Pool, Tenant } from './placement.ts';
 import { resumptionKey } from './cluster.ts';
 
@@ -55,7 +55,7 @@ function clear(
   for (const hold of bay.holds) {
     const { tenant } = hold;
     if (tenant.leaving || chosen.has(tenant)) missing -= hold.units;
-    else if (tenant.request.preemptible && tenant.classRank > classRank) candidates.push(hold);
+    else if (givesWay(tenant, classRank)) candidates.push(hold);
   }
   if (missing <= 0) return NOBODY;
   const fewest = fewestFor(candidates, missing);

@@ -192,6 +192,19 @@ describe('every plan', () => {
     });
   });
 
+  it('sends nobody away for a run that does not start when they have gone', () => {
+    check((snapshot, history) => {
+      const preemptions = plan(snapshot, NOW, history).flatMap((d) => (d.type === 'PREEMPT' ? [d] : []));
+      const gone = new Set(preemptions.map(resumptionKey));
+      const next = apply(snapshot, NOW, history);
+      const leases = next.leases.filter(
+        ({ request, revokedFor }) => revokedFor === undefined && !gone.has(resumptionKey(request)),
+      );
+      const started = apply({ ...next, leases }, NOW, history).leases.map(({ request }) => request.run);
+      expect(started).toEqual(expect.arrayContaining(preemptions.map(({ inFavourOf }) => inFavourOf)));
+    });
+  });
+
   it('is the same for the same snapshot, in whatever order its parts are listed', () => {
     fc.assert(
       fc.property(snapshotOf, historyOf, fc.infiniteStream(fc.nat()), (snapshot, history, keys) => {

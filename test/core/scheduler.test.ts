@@ -197,6 +197,22 @@ describe('reservation without limits', () => {
 });
 
 describe('preemption', () => {
+  it('asks nobody for the sake of a run that the head would be kept from by', () => {
+    const { maxDurationMs: _, ...unlimited } = aRun('x');
+    const nodes = [aNode('n1'), aNode('n2')];
+    const low = { ...unlimited, priority: 'low', preemptible: true, gpus: 2, gpusPerNode: 2 } as const;
+    const leases = [
+      aLease({ ...unlimited, run: 'firm', gpus: 8, gpusPerNode: 8 }, 'n1'),
+      aLease({ ...low, run: 'victim' }, 'n2'),
+    ];
+    const high = { ...unlimited, priority: 'high', gpus: 8 } as const;
+    const head = { ...high, run: 'head', nodes: 2, gpusPerNode: 4, createdAt: 1 };
+    const next = { ...high, run: 'next', gpusPerNode: 8, createdAt: 2 };
+    const { preempted, started } = decide({ nodes, leases, queue: [head, next] });
+    expect(decide({ nodes, leases: leases.slice(0, 1), queue: [head, next] }).started).toEqual([]);
+    expect({ preempted, started }).toEqual({ preempted: [], started: [] });
+  });
+
   const victim = (run: string, gpus: number, grantedAt: number, firstGpu: number) =>
     aLease(aRun(run, { gpus, preemptible: true, priority: 'low' }), 'n1', firstGpu, { grantedAt });
   const high = aRun('high', { gpus: 4, priority: 'high' });
