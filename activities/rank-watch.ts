@@ -5,9 +5,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CancelledFailure } from '@temporalio/activity';
 import { containerName } from '../core/naming.ts';
+import type { RankRef } from '../core/naming.ts';
 import { addReports } from '../core/progress.ts';
 import type { ProgressLines, RunProgress } from '../core/progress.ts';
 import type { RankHeartbeat, RankReport } from '../core/rank-report.ts';
+import { createSecretMask } from '../core/secret-mask.ts';
+import type { SecretMask } from '../core/secret-mask.ts';
 import { sampleMetrics } from '../core/tracking-report.ts';
 import { addSample } from '../core/usage.ts';
 import type { RankUsage, UsageSample } from '../core/usage.ts';
@@ -16,6 +19,7 @@ import type { ContainerStats, Docker } from './docker.ts';
 import type { GpuMonitor } from './gpu-monitor.ts';
 import type { MetricFeed, RankFeed } from './metric-feed.ts';
 import type { ProgressFiles, ProgressReader } from './progress-files.ts';
+import { withoutSecrets } from './progress-secrets.ts';
 
 export interface RankWatch {
   /** @param earlier the last heartbeat of an earlier attempt */
@@ -35,6 +39,8 @@ export interface WatchedRank {
 interface Dependencies {
   readonly docker: Pick<Docker, 'stats'>;
   readonly progress: Pick<ProgressFiles, 'reader'>;
+  /** What must not be seen of what a run reports; `undefined` when nobody can tell any more. */
+  readonly secretsOf: (ref: RankRef) => Promise<readonly string[] | undefined>;
   /** Absent where GPUs are not attached. */
   readonly gpus?: Pick<GpuMonitor, 'usage'>;
   /** Gets everything that is read and measured. */
@@ -59,6 +65,7 @@ class Watched implements WatchedRank {
   readonly #feed: RankFeed | undefined;
   #progress: RunProgress | undefined;
   #usage: RankUsage | undefined;
+  #mask: SecretMask | undefined;
   #lastStats: ContainerStats | undefined;
   #hasWarned = false;
 
@@ -119,7 +126,11 @@ class Watched implements WatchedRank {
   /** Whatever goes wrong with it, the run is not to suffer. */
   async #read(last: boolean): Promise<void> {
     try {
-      for await (const lines of this.#reader.read(last)) this.#add(lines);
+      const secrets = this.#mask ? [] : await this.#dependencies.secretsOf(this.#input);
+      // Whatever is reported goes into the history.
+      if (secrets === undefined) return;
+      const mask = (this.#mask ??= createSecretMask(secrets));
+      for await (const lines of this.#reader.read(last)) this.#add(withoutSecrets(lines, mask));
     } catch (error) {
       if (!this.#hasWarned)
         console.error(`The progress file of ${containerName(this.#input)} cannot be read: ${String(error)}`);

@@ -38,7 +38,7 @@ function anAgent() {
     docker,
     logs: { follow: () => undefined, close: async () => undefined },
     settings: { ...SETTINGS, inventory },
-    watch: createRankWatch({ docker, progress, gpus: GPUS }),
+    watch: createRankWatch({ docker, progress, secretsOf: async () => [], gpus: GPUS }),
     additionsFor: (input) => progress.additions(input),
     cleanUp: (ref) => progress.remove(ref),
   });
