@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApplicationFailure, cancellationSignal } from '@temporalio/activity';
+import type { ApplicationFailureOptions } from '@temporalio/common';
 import type { RunDetails } from '../client/run-history.ts';
 import { createSecretMask } from '../core/secret-mask.ts';
 import type { SecretMask } from '../core/secret-mask.ts';
@@ -37,12 +38,16 @@ const REPORT_MS = 90_000;
 const REPORT_REQUEST_MS = 20_000;
 const END_MS = 10_000;
 const END_LOOK_MS = 100;
+/** A tracker that never answers keeps the agent busy with each run that has ended; these have room beside everything else. */
+export const REPORTS_AT_A_TIME = 4;
+const BUSY_PAUSE = '5s';
 
 export function createTrackerActivities({
   runDetails,
   variablesOf,
   secretsOf = async () => [],
 }: Dependencies): TrackerActivities {
+  let reports = 0;
   return {
     async 'open-trackers'(input) {
       const trackers = trackersOf(input.spec);
@@ -70,24 +75,37 @@ export function createTrackerActivities({
     },
 
     async 'report-run'({ run }) {
-      const details = await endedRun(run);
-      // Somebody has deleted it: who does not want it in the list does not want it reported.
-      if (details === undefined) return [];
-      if (!details.closed) throw notYet(`Run ${run} has not written down its end yet.`);
-      const { spec, user } = details.input;
-      const signal = AbortSignal.any([AbortSignal.timeout(REPORT_MS), cancellationSignal()]);
+      if (reports >= REPORTS_AT_A_TIME) {
+        throw notYet(`${reports} other runs are being reported.`, { nextRetryDelay: BUSY_PAUSE });
+      }
+      reports += 1;
       try {
-        const variables = await variablesOf({ run, spec, user }, signal);
-        const report = reportOf(details, undefined, Date.now());
-        const opened = details.trackers?.environment['MLFLOW_RUN_ID'];
-        const url = await reportToMlflow(report, variables, opened, signal);
-        return [{ tracker: 'mlflow', url }];
-      } catch (error) {
-        if (error instanceof NoMlflowServer) return [{ tracker: 'mlflow', problem: error.message }];
-        throw notYet(error instanceof Error ? error.message : String(error), error);
+        return await reportRun(run);
+      } finally {
+        reports -= 1;
       }
     },
   };
+
+  async function reportRun(run: string): Promise<readonly TrackerEntry[]> {
+    const details = await endedRun(run);
+    // Somebody has deleted it: who does not want it in the list does not want it reported.
+    if (details === undefined) return [];
+    if (!details.closed) throw notYet(`Run ${run} has not written down its end yet.`);
+    const { spec, user } = details.input;
+    const signal = AbortSignal.any([AbortSignal.timeout(REPORT_MS), cancellationSignal()]);
+    try {
+      const variables = await variablesOf({ run, spec, user }, signal);
+      const report = reportOf(details, undefined, Date.now());
+      const opened = details.trackers?.environment['MLFLOW_RUN_ID'];
+      const url = await reportToMlflow(report, variables, opened, signal);
+      return [{ tracker: 'mlflow', url }];
+    } catch (error) {
+      if (error instanceof NoMlflowServer) return [{ tracker: 'mlflow', problem: error.message }];
+      const message = error instanceof Error ? error.message : String(error);
+      throw notYet(message, error instanceof Error ? { cause: error } : {});
+    }
+  }
 
   /** The report is the last act of a run but one: it is over within moments. */
   async function endedRun(run: string): Promise<RunDetails | undefined> {
@@ -219,10 +237,9 @@ function sayAtStart(error: unknown): string {
 }
 
 /** Temporal repeats it, ever more slowly; the message is what people see of the delay. */
-function notYet(message: string, cause?: unknown): ApplicationFailure {
-  return ApplicationFailure.create({
-    type: 'TrackerSilent',
-    message,
-    ...(cause instanceof Error && { cause }),
-  });
+function notYet(
+  message: string,
+  more: Pick<ApplicationFailureOptions, 'cause' | 'nextRetryDelay'> = {},
+): ApplicationFailure {
+  return ApplicationFailure.create({ type: 'TrackerSilent', message, ...more });
 }

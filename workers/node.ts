@@ -46,7 +46,7 @@ import { createRankWatch } from '../activities/rank-watch.ts';
 import { repeatedly } from '../activities/repeatedly.ts';
 import { readRun } from '../activities/run-report.ts';
 import { createTrackerVariables } from '../activities/tracker-variables.ts';
-import { createTrackerActivities } from '../activities/trackers.ts';
+import { createTrackerActivities, REPORTS_AT_A_TIME } from '../activities/trackers.ts';
 import type { NodeInventory } from '../core/cluster.ts';
 import {
   CLUSTER_QUEUE,
@@ -154,8 +154,14 @@ async function serveNode(config: NodeConfig): Promise<void> {
     containerEnv: config.containerEnv,
   });
   const feed = createMetricFeed({ variablesOf });
-  const watch = createRankWatch({ docker, progress, feed, ...(settings.attachGpus && { gpus }) });
   const secretsOf = (ref: RankRef): Promise<readonly string[] | undefined> => secrets.maskedFor(ref);
+  const watch = createRankWatch({
+    docker,
+    progress,
+    secretsOf,
+    feed,
+    ...(settings.attachGpus && { gpus }),
+  });
   const logs = createContainerLogs({
     docker,
     stream: createLogStream(nats),
@@ -226,7 +232,8 @@ async function serveNode(config: NodeConfig): Promise<void> {
     interceptors: { activity: [orphans.interceptors] },
     taskQueue: nodeQueue(config.cluster, config.node),
     // The cluster decides how many runs come; twice their number leaves room for those that are being removed.
-    maxConcurrentActivityTaskExecutions: 2 * (settings.inventory.gpus + settings.inventory.cpuSlots) + 4,
+    maxConcurrentActivityTaskExecutions:
+      2 * (settings.inventory.gpus + settings.inventory.cpuSlots) + 4 + REPORTS_AT_A_TIME,
     // Every poller of every node is a long poll at the server, which has a limit.
     maxConcurrentActivityTaskPolls: 2,
     // The answer to a heartbeat carries the order to stop: this is how late it may come.

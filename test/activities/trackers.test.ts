@@ -10,7 +10,7 @@ import type { RankFeed } from '../../activities/metric-feed.ts';
 import { createMlflow } from '../../activities/mlflow.ts';
 import { mlflowServer } from '../../activities/mlflow-server.ts';
 import { createTrackerVariables } from '../../activities/tracker-variables.ts';
-import { createTrackerActivities } from '../../activities/trackers.ts';
+import { createTrackerActivities, REPORTS_AT_A_TIME } from '../../activities/trackers.ts';
 import type { RunDetails } from '../../client/run-history.ts';
 import type { Metric } from '../../core/progress.ts';
 import { trackerEnvironment } from '../../core/tracking.ts';
@@ -404,6 +404,27 @@ with mlflow.start_run():
     await mlflow.python('import mlflow\nmlflow.start_run()', variables(back, opened.environment));
     await report(endedRun(back, opened));
     expect((await entriesOf(back)).map(({ info }) => info['status'])).toEqual(['FAILED']);
+  });
+
+  it('is told of few runs at a time, so that one which never answers leaves room for everything else', async () => {
+    const server = createServer(() => undefined).listen(0, '127.0.0.1');
+    proxies.push(server);
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const details = endedRun(tracked(`http://127.0.0.1:${port}`), undefined);
+    const { 'report-run': reportRun } = agent(details);
+    const begin = (environment: ReturnType<typeof anAttempt>) =>
+      environment.run(reportRun, { run: details.name });
+    const refusal = { type: 'TrackerSilent', nextRetryDelay: '5s' };
+    const environments = Array.from({ length: REPORTS_AT_A_TIME }, anAttempt);
+    const waiting = environments.map(begin);
+    await expect(begin(anAttempt())).rejects.toMatchObject(refusal);
+    for (const environment of environments) environment.cancel();
+    await Promise.allSettled(waiting);
+    const next = anAttempt();
+    const again = begin(next);
+    next.cancel();
+    await expect(again).rejects.not.toMatchObject(refusal);
   });
 
   it('says where nobody can be asked, and never tries again', async () => {
