@@ -24,32 +24,33 @@ export const ENTRY_COMMAND = ['bash', '-p', ENTRY_PATH];
  * SIGTERM is handed on once, so that it can be repeated to a container that may be too young to hear it. `wait` ends
  * early for a signal: it is repeated until it has ended for the program. With job control it also ends when the program
  * stops itself, so the program may begin only when that is off again. A failed program is followed by an attempt to
- * write 64 KiB: full disks have no better witness, since an agent may not see the disk of the containers.
+ * write 64 KiB: full disks have no better witness, since an agent may not see the disk of the containers. What the shell
+ * finds in its environment stays exported, so that a variable of the user's must not have the name of one of these.
  */
 const ENTRY = `
-end=itself disk=-
-pass_on() {
-  end=told again=1
-  trap again=1 TERM
-  if [ -n "$program" ]; then kill -TERM -- "-$program"; fi
+__mcli_end=itself __mcli_disk=-
+__mcli_pass_on() {
+  __mcli_end=told __mcli_again=1
+  trap __mcli_again=1 TERM
+  if [ -n "$__mcli_program" ]; then kill -TERM -- "-$__mcli_program"; fi
 }
-record() { echo "$code $end $disk $at" 1<> ${END_PATH}; }
-trap pass_on TERM
-exec {go}<> <(:)
+__mcli_record() { echo "$__mcli_code $__mcli_end $__mcli_disk $__mcli_at" 1<> ${END_PATH}; }
+trap __mcli_pass_on TERM
+exec {__mcli_go}<> <(:)
 set -m
-{ read -r -u "$go"; exec {go}>&-; exec "$BASH" ${PROGRAM_PATH}; } &
-program=$!
+{ read -r -u "$__mcli_go" __mcli_word; exec {__mcli_go}>&-; exec "$BASH" ${PROGRAM_PATH}; } &
+__mcli_program=$!
 set +m
-echo >&"$go"
-exec {go}>&-
+echo >&"$__mcli_go"
+exec {__mcli_go}>&-
 exec 2> /dev/null
-if [ "$end" = told ]; then kill -TERM -- "-$program"; fi
-again=1
-while [ -n "$again" ]; do again=; wait "$program"; code=$?; done
-at=$EPOCHREALTIME
-record
-if [ "$code" != 0 ] && ! printf '%65536s' >> ${END_PATH}; then disk=full; record; fi
-exit "$code"
+if [ "$__mcli_end" = told ]; then kill -TERM -- "-$__mcli_program"; fi
+__mcli_again=1
+while [ -n "$__mcli_again" ]; do __mcli_again=; wait "$__mcli_program"; __mcli_code=$?; done
+__mcli_at=$EPOCHREALTIME
+__mcli_record
+if [ "$__mcli_code" != 0 ] && ! printf '%65536s' >> ${END_PATH}; then __mcli_disk=full; __mcli_record; fi
+exit "$__mcli_code"
 `.trimStart();
 
 /** Long enough for every record, so that one overwrites it in place, which needs no space on a full disk. */

@@ -193,6 +193,11 @@ const PULL_ERRORS: readonly (readonly [FailureType, RegExp])[] = [
   ],
   // ECR's log-ins are good for 12 hours.
   ['ImageUnauthorized', /token (?:has |is )?expired/i],
+  // The daemon's own words for its own machine, before what may be a registry's.
+  [
+    'DockerError',
+    /\/var\/lib\/\S*: permission denied|failed to register layer: .*(?:cannot allocate memory|resource temporarily unavailable|too many open files)/i,
+  ],
   ['ImageForbidden', /denied|forbidden|HTTP 403|not authorized/i],
   ['ImageUnauthorized', /unauthorized|authentication required|no basic auth credentials|HTTP 401/i],
   ['RegistryUnreachable', /no such host/i],

@@ -103,6 +103,16 @@ describe('the command', () => {
     expect(log.text).toContain('/mnt/config/command.sh: line 2: trian: command not found');
   });
 
+  it('finds its variables as they were given, whatever they are called', async () => {
+    const names = ['end', 'disk', 'again', 'program', 'go', 'code', 'at', 'REPLY', 'python', 'name'];
+    const rank = tracked('env | grep =mine-', {
+      envVariables: Object.fromEntries(names.map((name) => [name, `mine-${name}`])),
+    });
+    await execute(rank);
+    const lines = (await finish(rank)).log.text.trim().split('\n');
+    expect(lines.toSorted()).toEqual(names.map((name) => `${name}=mine-${name}`).toSorted());
+  });
+
   it('finds its files, its parameters and its environment', async () => {
     const rank = tracked(
       'cat $PARAMETERS; for v in RUN_NAME NODE_RANK NUM_NODES WORLD_SIZE LOCAL_WORLD_SIZE RESUMPTION_INDEX ' +

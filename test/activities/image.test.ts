@@ -270,6 +270,8 @@ describe('a failed pull', () => {
     ['received unexpected HTTP status: 503 Service Unavailable', 'RegistryDown'],
     ['layer does not exist in the content store', 'DockerError'],
     ['failed to register layer: mkdir /var/lib/docker/overlay2/x: input/output error', 'DockerError'],
+    ['open /var/lib/docker/tmp/GetImageBlob1: permission denied', 'DockerError'],
+    ['failed to register layer: fork/exec /usr/sbin/dockerd: cannot allocate memory', 'DockerError'],
     ['unsupported media type application/vnd.cncf.helm.config.v1+json', 'ImageInvalid'],
     ['invalid rootfs in image configuration', 'ImageInvalid'],
     ['blob unknown to registry', 'ImageInvalid'],
