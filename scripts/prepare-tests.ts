@@ -7,7 +7,7 @@ import { ensureDocker } from '../stack/docker.ts';
 import { StackError } from '../stack/errors.ts';
 import { stackHome } from '../stack/home.ts';
 import { takeLock } from '../stack/lock.ts';
-import { ensureStarterImage } from '../stack/starter-image.ts';
+import { ensureBuiltImage } from '../stack/starter-image.ts';
 import { ensureTools } from '../stack/tools.ts';
 
 const SETUP_WAIT_MS = 20 * 60_000;
@@ -19,7 +19,7 @@ try {
   const lock = await takeLock(home.setupLock, { waitMs: SETUP_WAIT_MS });
   const [tools] = await Promise.all([
     ensureTools(home, say),
-    ensureDocker(home, process.env['DOCKER_HOST'], say).then((host) => ensureStarterImage(home, host, say)),
+    ensureDocker(home, process.env['DOCKER_HOST'], say).then((host) => ensureBuiltImage(home, host, say)),
   ]);
   lock?.release();
   console.log(`export MCLI_TEMPORAL_BIN='${tools.temporal}' MCLI_NATS_SERVER_BIN='${tools.natsServer}'`);

@@ -1,6 +1,6 @@
 /**
- * The image of the first examples, `bash`: pulled where a registry is reachable, else built once from Debian packages,
- * so that the first run works on a machine that sees nothing but package mirrors.
+ * The image of the first run, `bash`: pulled where a registry is reachable. Elsewhere one is built from Debian packages,
+ * once, and has the names of all that the examples ask for: they work on a machine that sees nothing but package mirrors.
  */
 import { createReadStream, mkdirSync, readFileSync } from 'node:fs';
 import { rm, stat } from 'node:fs/promises';
@@ -12,9 +12,10 @@ import type { StackHome } from './home.ts';
 import { packageFile } from './package-root.ts';
 import { asRoot, lastLines, runProgram } from './shell.ts';
 
-/** The second name says what it is, for those who look at `docker images`. */
-const STARTER_IMAGE = 'bash:latest';
-const STARTER_ALIAS = 'mcli/starter:latest';
+const FIRST_IMAGE = 'bash:latest';
+const EXAMPLE_IMAGES = [FIRST_IMAGE, 'python:3'];
+/** Says what it is, to those who look at `docker images`. */
+const BUILT_IMAGE = 'mcli/starter:latest';
 const LABEL = 'mcli.starter=1';
 
 const ASK_TIMEOUT_MS = 10_000;
@@ -24,15 +25,26 @@ const BUILD_TIMEOUT_MS = 15 * 60_000;
 const IMPORT_TIMEOUT_MS = 5 * 60_000;
 
 /**
- * Makes `image: bash` usable. The caller holds the set-up lock.
+ * Makes the examples runnable. The caller holds the set-up lock.
  * @throws StackError when there is neither a registry nor a way to build the image here.
  */
 export async function ensureStarterImage(home: StackHome, docker: string, say: Say): Promise<void> {
-  if (await hasImage(docker, STARTER_IMAGE)) return;
-  const pullProblem = await pull(docker, say);
-  if (pullProblem === undefined) return;
-  say(`No registry is reachable (${pullProblem}); building ${STARTER_IMAGE} from Debian packages, once …`);
-  await build(home, docker, say);
+  if (!(await hasImage(docker, BUILT_IMAGE))) {
+    if (await hasImage(docker, FIRST_IMAGE)) return;
+    const pullProblem = await pull(docker, say);
+    if (pullProblem === undefined) return;
+    say(`No registry is reachable (${pullProblem}).`);
+  }
+  await ensureBuiltImage(home, docker, say);
+}
+
+/** Builds it, whatever a registry has, where it is not there yet; what has one of its names already keeps it. */
+export async function ensureBuiltImage(home: StackHome, docker: string, say: Say): Promise<void> {
+  if (!(await hasImage(docker, BUILT_IMAGE))) {
+    say(`Building ${BUILT_IMAGE} from Debian packages, once …`);
+    await build(home, docker, say);
+  }
+  for (const name of EXAMPLE_IMAGES) if (!(await hasImage(docker, name))) await tag(docker, name);
 }
 
 async function hasImage(docker: string, image: string): Promise<boolean> {
@@ -45,7 +57,7 @@ async function hasImage(docker: string, image: string): Promise<boolean> {
 
 /** Answers what went wrong, if anything did. */
 async function pull(docker: string, say: Say): Promise<string | undefined> {
-  say(`Pulling ${STARTER_IMAGE}, the image of the first examples …`);
+  say(`Pulling ${FIRST_IMAGE}, the image of the first run …`);
   try {
     const { status, body } = await dockerRequest(docker, {
       path: '/images/create?fromImage=bash&tag=latest',
@@ -72,7 +84,7 @@ async function build(home: StackHome, docker: string, say: Say): Promise<void> {
     await importImage(docker, archive);
     const { size } = await stat(archive);
     say(
-      `Built ${STARTER_IMAGE} (also ${STARTER_ALIAS}): Debian ${suite} with bash, git, python3 and pip, ` +
+      `Built ${BUILT_IMAGE} (also ${EXAMPLE_IMAGES.join(', ')}): Debian ${suite} with bash, git, python3 and pip, ` +
         `${Math.round(size / 1e6)} MB, in ${((Date.now() - startedAt) / 1000).toFixed(0)} s`,
     );
   } finally {
@@ -90,9 +102,9 @@ function debianSuite(): string {
   const suite = /^VERSION_CODENAME=(.+)$/m.exec(release)?.[1];
   if (suite !== undefined && /^ID=(debian|ubuntu)$/m.test(release)) return suite;
   throw new StackError({
-    message: `The image ${STARTER_IMAGE} is not there, and cannot be made here`,
+    message: `The image ${BUILT_IMAGE} is not there, and cannot be made here`,
     why: 'no registry is reachable, and only Debian and Ubuntu can build it from their packages',
-    fix: `bring it from another machine: docker save bash | ssh THIS-MACHINE docker load`,
+    fix: `bring ${FIRST_IMAGE} from another machine: docker save bash | ssh THIS-MACHINE docker load`,
   });
 }
 
@@ -101,7 +113,7 @@ async function ensureMmdebstrap(say: Say): Promise<void> {
   const install = 'apt-get install -y --no-install-recommends mmdebstrap';
   if (process.getuid?.() !== 0) {
     throw new StackError({
-      message: `The image ${STARTER_IMAGE} is not there, and cannot be made yet`,
+      message: `The image ${BUILT_IMAGE} is not there, and cannot be made yet`,
       why: 'no registry is reachable; building it needs mmdebstrap, which only root can install',
       fix: `${asRoot('apt-get update')} && ${asRoot(install)}    (then repeat the command)`,
     });
@@ -116,7 +128,7 @@ async function ensureMmdebstrap(say: Say): Promise<void> {
       throw new StackError({
         message: `Set-up stopped while it installed mmdebstrap: ${step}`,
         why: lastLines(tail, 4),
-        fix: `connect to the network (a Debian mirror, or a registry that has ${STARTER_IMAGE}) and repeat the command`,
+        fix: `connect to the network (a Debian mirror, or a registry that has ${FIRST_IMAGE}) and repeat the command`,
       });
     }
   }
@@ -144,7 +156,7 @@ async function makeRootFs(suite: string, archive: string, say: Say): Promise<voi
   );
   if (code !== 0) {
     throw new StackError({
-      message: `Set-up stopped while mmdebstrap built the image ${STARTER_IMAGE}`,
+      message: `Set-up stopped while mmdebstrap built the image ${BUILT_IMAGE}`,
       why: lastLines(tail, 4),
       fix: 'connect to the network (a Debian mirror must be reachable) and repeat the command',
     });
@@ -155,9 +167,8 @@ async function importImage(docker: string, archive: string): Promise<void> {
   const changes = ['CMD ["bash"]', `LABEL ${LABEL}`].map(
     (change) => `&changes=${encodeURIComponent(change)}`,
   );
-  const [repo, tag] = STARTER_IMAGE.split(':');
   const imported = await dockerRequest(docker, {
-    path: `/images/create?fromSrc=-&repo=${repo}&tag=${tag}${changes.join('')}`,
+    path: `/images/create?fromSrc=-&${nameQuery(BUILT_IMAGE)}${changes.join('')}`,
     method: 'POST',
     timeoutMs: IMPORT_TIMEOUT_MS,
     contentType: 'application/x-tar',
@@ -165,15 +176,22 @@ async function importImage(docker: string, archive: string): Promise<void> {
   });
   if (imported.status !== 200 || imported.body.includes('"error"')) {
     throw new StackError({
-      message: `Docker did not take the image ${STARTER_IMAGE}`,
+      message: `Docker did not take the image ${BUILT_IMAGE}`,
       why: lastLines(imported.body, 2),
       fix: 'see that Docker has 1 GB of free disk space, and repeat the command',
     });
   }
-  const [aliasRepo, aliasTag] = STARTER_ALIAS.split(':');
+}
+
+async function tag(docker: string, name: string): Promise<void> {
   await dockerRequest(docker, {
-    path: `/images/${STARTER_IMAGE}/tag?repo=${encodeURIComponent(aliasRepo ?? '')}&tag=${aliasTag}`,
+    path: `/images/${BUILT_IMAGE}/tag?${nameQuery(name)}`,
     method: 'POST',
     timeoutMs: ASK_TIMEOUT_MS,
   });
+}
+
+function nameQuery(image: string): string {
+  const [repo = '', tag = ''] = image.split(':');
+  return `repo=${encodeURIComponent(repo)}&tag=${tag}`;
 }

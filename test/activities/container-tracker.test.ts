@@ -28,7 +28,7 @@ const ranks: RankExecution[] = [];
 beforeAll(async () => {
   nats = await startNats();
   connection = await nats.connect();
-  packages = await installPythonPackages('tracker-clients-requirements.txt', 'bash');
+  packages = await installPythonPackages('tracker-clients-requirements.txt', 'mcli/starter');
   await chmod(packages, 0o755);
   storage = await mkdtemp(path.join(tmpdir(), 'mcli-test-trackers-'));
 });
@@ -222,7 +222,7 @@ it('says how a library ended the program, by its own exit or at once', async () 
 
 it('hears the libraries of an image whose user may write nowhere', async () => {
   const image = 'mcli-test/tracker-nobody:1';
-  await buildFrom('bash', image, 'USER nobody');
+  await buildFrom('mcli/starter', image, 'USER nobody');
   try {
     const wandb = { type: 'wandb', environment: {} } as const;
     const envVariables = { PYTHONPATH: '/packages', WANDB_MODE: 'offline' };
@@ -316,6 +316,6 @@ async function python(program: string, file: string): Promise<string> {
     '-e',
     'PYTHONPATH=/packages',
   ];
-  const command = ['run', '--rm', ...mounts, 'bash', 'python3', '-c', program, file];
+  const command = ['run', '--rm', ...mounts, 'mcli/starter', 'python3', '-c', program, file];
   return (await promisify(execFile)('docker', command)).stdout;
 }

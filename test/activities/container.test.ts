@@ -211,7 +211,7 @@ describe('an end', () => {
 
   it('is seen in an image whose user may write nowhere', async () => {
     const image = 'mcli-test/nobody:1';
-    await buildFrom('bash', image, 'USER nobody');
+    await buildFrom('mcli/starter', image, 'USER nobody');
     try {
       expect(await execute(tracked('exit 9', { image }))).toMatchObject({ exitCode: 9, end: 'itself' });
     } finally {

@@ -28,7 +28,7 @@ const names: string[] = [];
 beforeAll(async () => {
   daemon = await aDockerDaemon(64);
   await daemon.start({ liveRestore: false });
-  await importBash('bash', daemon);
+  await importBash('mcli/starter', daemon);
 });
 afterEach(async () => {
   await daemon.start({ liveRestore: false });

@@ -16,7 +16,7 @@ beforeAll(async () => {
   [nats, daemon] = await Promise.all([startNats(), aDockerDaemon(100)]);
   connection = await nats.connect();
   await daemon.start({ liveRestore: true });
-  await importBash('bash', daemon);
+  await importBash('mcli/starter', daemon);
 }, 60_000);
 afterAll(async () => {
   await connection.close();

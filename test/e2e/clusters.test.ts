@@ -27,7 +27,7 @@ interface Fields {
 const runFile = (command: string, { name = 'story', scheduling = '', compute = '' }: Fields = {}): string =>
   [
     `name: ${name}`,
-    'image: bash',
+    'image: mcli/starter',
     `compute: { gpus: 4${compute} }`,
     `scheduling: { ${scheduling} }`,
     `command: |\n${command.replaceAll(/^/gm, '  ')}\n`,

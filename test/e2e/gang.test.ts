@@ -11,7 +11,7 @@ beforeAll(async () => {
 afterAll(() => home?.down());
 
 const gangRun = (command: string): string =>
-  `name: gang\nimage: bash\ncompute: { gpus: 8, nodes: 2 }\ncommand: |\n${command.replaceAll(/^/gm, '  ')}\n`;
+  `name: gang\nimage: mcli/starter\ncompute: { gpus: 8, nodes: 2 }\ncommand: |\n${command.replaceAll(/^/gm, '  ')}\n`;
 const UNTIL_STOPPED = "trap 'echo saved; exit 0' TERM\necho up\nsleep 600 & wait";
 /** Rank 1 is killed half a second after it met rank 0, which notices and fails with an exit code of its own. */
 const LOSES_A_PEER = `python3 - <<'PYTHON'

@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => home?.down());
 
-const runFile = (command: string, image = 'bash'): string =>
+const runFile = (command: string, image = 'mcli/starter'): string =>
   `name: secret\nimage: ${image}\ncompute: { gpus: 0 }\ncommand: |\n${command.replaceAll(/^/gm, '  ')}\n`;
 
 async function create(...args: readonly string[]): Promise<void> {

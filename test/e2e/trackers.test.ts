@@ -24,7 +24,7 @@ async function stateOf(run: string): Promise<TrackerState> {
 }
 
 const runFile = (uri: string): string => `name: tracked
-image: bash
+image: mcli/starter
 compute: { gpus: 0 }
 parameters: { lr: 0.5 }
 integrations:

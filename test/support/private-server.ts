@@ -92,11 +92,7 @@ async function builtImage(): Promise<string> {
 }
 
 async function build(image: string): Promise<void> {
-  // The starter image is this machine's own Debian; where `bash` came from a registry, Debian's comes from there too.
-  const starter = 'mcli/starter:latest';
-  const base = (await isThere(starter)) ? starter : 'debian:bookworm-slim';
-  if (base !== starter) await docker('pull', '-q', base);
-  const container = await docker('create', base, 'bash', '/build/build.sh');
+  const container = await docker('create', 'mcli/starter', 'bash', '/build/build.sh');
   try {
     await docker('cp', FOLDER, `${container}:/build`);
     await docker('start', '-a', container);
