@@ -79,8 +79,8 @@ export function createSecretKeeper({
   }
 
   /**
-   * An agent of a node that was deleted may run on: it must not bring its key back. When it starts again, or was cut off
-   * for a while, the node joins again, and its key with it. A node that never had a key may be about to join.
+   * An agent of a node that was deleted may run on: it must not bring its key back. When it is started again, the node
+   * joins again, and its key with it. A node that never had a key may be about to join.
    */
   async function publish(store: SecretBuckets, recipient: string): Promise<void> {
     const known = await store.published(cluster, node);

@@ -1,7 +1,7 @@
 /**
  * `npm run faults -- --runs N --seed S`: runs of all kinds on a stack of its own whose parts are killed, cut off and
- * stalled all the while; then proves from outside that nothing was lost and nothing doubled. Needs root, dockerd and
- * the image `bash` on the machine's Docker.
+ * stalled all the while; then proves from outside that nothing was lost and nothing doubled. `docs/faults.md` says what
+ * it needs.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,6 @@
 /**
- * `npm run bench:schedule -- FILE [--gpus N | --nodes N --gpus-per-node M] [--no-limits] [--policy NAME|all] [-o json]`:
+ * `npm run bench:schedule -- FILE [--gpus N | --nodes N --gpus-per-node M] [--no-limits | --true-times]
+ * [--policy NAME|all] [-o json]`:
  * replays a cluster log through the product's planner and prints how long runs waited.
  */
 import { parseArgs } from 'node:util';
