@@ -30,6 +30,7 @@ export class FaultNode {
   private readonly temporal: Proxy;
   private readonly nats: Proxy;
   private agent: ChildProcess | undefined;
+  private isFrozen = false;
   private closing = false;
 
   private constructor(
@@ -85,14 +86,28 @@ export class FaultNode {
     return this.agent?.kill(name) ?? false;
   }
 
+  /**
+   * A node whose agent can't start a guard has one, and keeps it: without both, nothing is promised (ADR 16).
+   * @returns whether there was an agent to hit
+   */
+  freezeAgent(): boolean {
+    this.isFrozen = this.isGuarded() && this.signalAgent('SIGSTOP');
+    return this.isFrozen;
+  }
+
+  thawAgent(): void {
+    this.isFrozen = false;
+    this.signalAgent('SIGCONT');
+  }
+
   /** @returns the pid that was hit */
   killGuard(): number | undefined {
-    const guard = this.guard();
+    const guard = this.isFrozen ? undefined : this.guard();
     return guard && signal(guard, 'SIGKILL') ? guard.pid : undefined;
   }
 
-  /** A living guard, and another than `before`. */
-  isGuarded(before: number): boolean {
+  /** By a living guard, and another than `before`. */
+  isGuarded(before?: number): boolean {
     const guard = this.guard();
     return guard !== undefined && guard.pid !== before && isAlive(guard);
   }

@@ -91,8 +91,8 @@ export class Injector {
       case 'stall-agent':
       case 'stall-agent-long':
         return this.disturb(pick(calm), {
-          begin: (node) => node.signalAgent('SIGSTOP'),
-          end: (node) => void node.signalAgent('SIGCONT'),
+          begin: (node) => node.freezeAgent(),
+          end: (node) => node.thawAgent(),
         });
       case 'cut-node':
       case 'cut-node-long':

@@ -22,6 +22,14 @@ class FakeNode {
     return this.does(signal, true);
   }
 
+  freezeAgent(): boolean {
+    return this.does('freeze', true);
+  }
+
+  thawAgent(): void {
+    this.does('thaw', undefined);
+  }
+
   cut(): void {
     this.does('cut', undefined);
   }
@@ -71,7 +79,7 @@ describe('a fault', () => {
     const injector = new Injector(worldOf([node]), silent);
     const at = Date.now();
     await injector.inject(planned('stall-agent', 200), storm);
-    expect(node.done).toEqual(['SIGSTOP', 'SIGCONT']);
+    expect(node.done).toEqual(['freeze', 'thaw']);
     const [fault] = injector.faults;
     expect(fault).toMatchObject({ kind: 'stall-agent', target: 'n0' });
     expect((fault?.mendedAt ?? 0) - at).toBeGreaterThanOrEqual(200);
@@ -79,10 +87,10 @@ describe('a fault', () => {
   });
 
   it('that found nothing is tried again, and noted only when it hits', async () => {
-    const node = new FakeNode('n0', { SIGSTOP: [false, false] });
+    const node = new FakeNode('n0', { freeze: [false, false] });
     const injector = new Injector(worldOf([node]), silent);
     await injector.inject(planned('stall-agent'), storm);
-    expect(node.done).toEqual(['SIGSTOP', 'SIGSTOP', 'SIGSTOP', 'SIGCONT']);
+    expect(node.done).toEqual(['freeze', 'freeze', 'freeze', 'thaw']);
     expect(injector.faults).toHaveLength(1);
     expect(injector.skipped).toEqual([]);
   });
