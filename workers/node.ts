@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
 import type { NatsConnection } from '@nats-io/transport-node';
-import { Client } from '@temporalio/client';
+import { Client, WorkflowNotFoundError } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import {
   DefaultLogger,
@@ -79,6 +79,8 @@ const PULL_IDLE_MS = 120_000;
 /** Longer than the node workflow takes to ask for the agent again after a restart. */
 const REGISTER_AGAIN_MS = 5_000;
 const REGISTER_AGAIN_AT_MOST_MS = 60_000;
+/** How often a node in service looks whether its cluster is still there. */
+const LOOK_AT_CLUSTER_MS = 20_000;
 const REQUEST_TIMEOUT_MS = 5_000;
 const SWEEP_INTERVAL_MS = 15 * 60_000;
 /** This process, and none after it. */
@@ -240,10 +242,14 @@ async function serveNode(config: NodeConfig): Promise<void> {
     maxHeartbeatThrottleInterval: '1s',
     shutdownForceTime: '10s',
   });
-  void keepRegistered(
-    { config, inventory: settings.inventory, client, service, lease, orphans },
-    closing.signal,
-  );
+  const registration = { config, inventory: settings.inventory, client, service, lease, orphans };
+  void keepRegistered(registration, closing.signal);
+  void repeatedly(LOOK_AT_CLUSTER_MS, closing.signal, async () => {
+    // Temporal is away: the next time is soon enough.
+    if (service.inService() && (await isClusterGone(client, cluster))) {
+      await register(registration).catch(() => undefined);
+    }
+  });
   void orphans.watch(closing.signal);
   void nodeHealth.watch(closing.signal);
   void secrets.watch(closing.signal);
@@ -325,28 +331,42 @@ interface Registration {
   readonly orphans: OrphanKeeper;
 }
 
+async function register({ config: { cluster, node }, inventory, client }: Registration): Promise<void> {
+  await client.withDeadline(Date.now() + REQUEST_TIMEOUT_MS, () =>
+    client.workflow.signalWithStart(WORKFLOW_TYPES.node, {
+      workflowId: nodeWorkflowId(cluster, node),
+      taskQueue: CLUSTER_QUEUE,
+      args: [{ cluster, node }],
+      signal: registerNodeSignal,
+      signalArgs: [inventory, AGENT],
+    }),
+  );
+}
+
+/** Somebody may have ended its workflow; it is started anew by the next node that reports to it. */
+async function isClusterGone(client: Client, cluster: string): Promise<boolean> {
+  const handle = client.workflow.getHandle(clusterWorkflowId(cluster));
+  try {
+    const { status } = await client.withDeadline(Date.now() + REQUEST_TIMEOUT_MS, () => handle.describe());
+    return status.name !== 'RUNNING';
+  } catch (error) {
+    return error instanceof WorkflowNotFoundError;
+  }
+}
+
 /**
  * Tells the node's workflow of this agent, and again whenever nobody asks for it: the workflow gives a node up after
  * an outage, and waits for the agent's next word. Before that word, what went on elsewhere meanwhile is stopped here.
  */
 async function keepRegistered(registration: Registration, signal: AbortSignal): Promise<void> {
-  const { config, inventory, client, service, lease, orphans } = registration;
-  const { cluster, node } = config;
+  const { service, lease, orphans } = registration;
   let waitMs = REGISTER_AGAIN_MS;
   while (!signal.aborted) {
     if (!service.inService()) {
       await patiently('Temporal', async () => {
         // Asked anew each time: Temporal may have been away for the length of a lease.
         if (lease.mayBeLost()) await patiently('the end of what went on elsewhere', () => orphans.settle());
-        await client.withDeadline(Date.now() + REQUEST_TIMEOUT_MS, () =>
-          client.workflow.signalWithStart(WORKFLOW_TYPES.node, {
-            workflowId: nodeWorkflowId(cluster, node),
-            taskQueue: CLUSTER_QUEUE,
-            args: [{ cluster, node }],
-            signal: registerNodeSignal,
-            signalArgs: [inventory, AGENT],
-          }),
-        );
+        await register(registration);
       });
       announceReady();
     }

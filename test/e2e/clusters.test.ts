@@ -3,6 +3,7 @@ import { connect } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { SecretBuckets } from '../../client/secret-buckets.ts';
 import { newIdentityText } from '../../core/secret-seal.ts';
+import { clusterWorkflowId } from '../../core/naming.ts';
 import { TestHome } from '../support/mcli.ts';
 
 let home: TestHome;
@@ -263,6 +264,16 @@ describe('orders to a run', () => {
   });
 });
 
+describe('a cluster', () => {
+  it('is there again soon when its workflow was terminated, with its cordons, also while nothing runs', async () => {
+    await home.terminate(clusterWorkflowId('r1z1'));
+    await home.until(async () => {
+      const { stdout } = await home.mcli('describe', 'cluster');
+      return stdout.includes('node-0') && /^node-1 .*cordoned/m.test(stdout);
+    });
+  });
+});
+
 describe('orders to a node', () => {
   it('keeps runs off a cordoned node, says so, and lets them in again', async () => {
     const run = await home.submit(runFile('echo in', { compute: ', node_names: [node-1]' }));
@@ -301,8 +312,8 @@ describe('orders to a node', () => {
 
   /** Its agent runs on. A key that an interrupted command has left is removed by the next one. */
   async function expectNoKeyOf(node: string): Promise<void> {
-    const parts = (await home.parts()) as readonly { readonly name: string; readonly address?: string }[];
-    const connection = await connect({ servers: parts.find(({ name }) => name === 'nats')?.address ?? '' });
+    const nats = (await home.parts()).find(({ name }) => name === 'nats');
+    const connection = await connect({ servers: nats?.address ?? '' });
     const buckets = new SecretBuckets(jetstream(connection));
     expect((await buckets.published('r1z1', node)).recipient).toBeUndefined();
     const unknown = await home.mcli('delete', 'node', node, '-y');

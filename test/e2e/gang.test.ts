@@ -1,7 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { NAMESPACE } from '../../core/naming.ts';
 import { TestHome } from '../support/mcli.ts';
 
 let home: TestHome;
@@ -112,19 +110,10 @@ describe('a gang', () => {
     const run = await home.submit(gangRun(UNTIL_STOPPED));
     await home.until(async () => (await home.mcli('logs', run)).stdout.split('up').length === 3);
     const following = home.mcli('logs', run, '--follow');
-    const connection = await Connection.connect({ address: await temporalAddress() });
-    const client = new Client({ connection, namespace: NAMESPACE });
-    await client.workflow.getHandle(run).terminate('by hand');
-    await connection.close();
+    await home.terminate(run);
     await home.until(() => Promise.resolve(containers(run).length === 0));
     for (const { stdout } of [await following, await home.mcli('logs', run)]) {
       expect(stdout.match(/saved/g)).toHaveLength(2);
     }
   });
 });
-
-async function temporalAddress(): Promise<string> {
-  const { stdout } = await home.mcli('status', '-o', 'json');
-  const { parts } = JSON.parse(stdout) as { parts: { name: string; address: string }[] };
-  return parts.find(({ name }) => name === 'temporal')?.address ?? '';
-}

@@ -4,7 +4,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { Client, Connection } from '@temporalio/client';
 import { expect } from 'vitest';
+import { NAMESPACE } from '../../core/naming.ts';
 
 export interface Answer {
   readonly code: number;
@@ -15,6 +17,7 @@ export interface Answer {
 export interface Part {
   readonly name: string;
   readonly pid: number;
+  readonly address: string;
 }
 
 const root = path.resolve(import.meta.dirname, '../..');
@@ -101,6 +104,15 @@ export class TestHome {
       if (Date.now() > deadline) throw new Error('what the test waits for has not come true within 45 s');
       await setTimeout(300);
     }
+  }
+
+  /** As an administrator does it in Temporal's Web UI. */
+  async terminate(workflowId: string): Promise<void> {
+    const temporal = (await this.parts()).find(({ name }) => name === 'temporal');
+    const connection = await Connection.connect({ address: temporal?.address ?? '' });
+    const client = new Client({ connection, namespace: NAMESPACE });
+    await client.workflow.getHandle(workflowId).terminate('by hand');
+    await connection.close();
   }
 
   async parts(): Promise<Part[]> {
