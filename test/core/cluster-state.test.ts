@@ -16,6 +16,7 @@ import { emptyCluster, packCluster, unpackCluster } from '../../core/cluster-sta
 import type { ClusterState } from '../../core/cluster-state.ts';
 import { emptyHistory } from '../../core/estimates.ts';
 import { PRIORITIES } from '../../core/priority.ts';
+import { aRun } from '../support/clusters.ts';
 
 const requests = record({
   run: string(),
@@ -68,10 +69,17 @@ describe('the state of a cluster', () => {
   });
 
   it('stays below the limit of a payload with ten thousand runs in the queue', () => {
-    const queue = Array.from({ length: 10_000 }, (_, index) => ({
-      ...aRequest(`llama3-70b-instruct-${String(index).padStart(6, 'x')}`),
-      createdAt: 1_700_000_000_000 + index * 997,
-    }));
+    const queue = Array.from({ length: 10_000 }, (_, index) =>
+      aRun(`llama3-70b-instruct-${String(index).padStart(6, 'x')}`, {
+        user: 'ann@example.org',
+        name: 'llama3-70b-instruct',
+        gpuType: 'a100_80gb',
+        gpus: 16,
+        nodes: 2,
+        createdAt: 1_700_000_000_000 + index * 997,
+        maxDurationMs: 86_400_000,
+      }),
+    );
     expect(JSON.stringify(packCluster(aState(queue, []))).length).toBeLessThan(1_000_000);
   });
 });
@@ -85,23 +93,5 @@ function aState(queue: readonly CapacityRequest[], held: readonly Lease[]): Clus
     nextFence: 1_700_000_000_000,
     fresh: false,
     history: emptyHistory(),
-  };
-}
-
-function aRequest(run: string): CapacityRequest {
-  return {
-    run,
-    resumption: 0,
-    user: 'ann@example.org',
-    name: 'llama3-70b-instruct',
-    priority: 'medium',
-    preemptible: false,
-    gpuType: 'a100_80gb',
-    gpus: 16,
-    nodes: 2,
-    gpusPerNode: 8,
-    nodeNames: [],
-    createdAt: 0,
-    maxDurationMs: 86_400_000,
   };
 }

@@ -5,7 +5,7 @@ import { explain } from '../../core/explain.ts';
 import type { Explanation } from '../../core/explain.ts';
 import type { ComputeRequest, RunSpec } from '../../core/run-spec.ts';
 import { decide } from '../../core/scheduler.ts';
-import { aCluster, aLease, aNode, aRun, HOUR_MS } from '../support/clusters.ts';
+import { aCluster, aLease, aNode, aRequest, aRun, HOUR_MS } from '../support/clusters.ts';
 
 const NOW = 60_000;
 const leases = [aLease(aRun('old', { gpus: 4, maxDurationMs: 2 * HOUR_MS }), 'n1')];
@@ -76,7 +76,7 @@ describe('explain', () => {
   });
 
   const ahead = aRun('ahead', { gpus: 8 });
-  const { maxDurationMs: _, ...unlimited } = ahead;
+  const unlimited = aRequest('ahead', { gpus: 8 });
   it.each<[string, CapacityRequest, number]>([
     ['submitted 3 h earlier', { ...ahead, createdAt: -3 * HOUR_MS }, 1],
     ['submitted just before', { ...ahead, createdAt: -1_000 }, 1],

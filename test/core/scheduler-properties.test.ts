@@ -9,7 +9,7 @@ import { POLICIES } from '../../core/policy.ts';
 import { PRIORITIES, priorityRank } from '../../core/priority.ts';
 import { plan } from '../../core/scheduler.ts';
 import type { Decision } from '../../core/scheduler.ts';
-import { aNode, aRun, HOUR_MS } from '../support/clusters.ts';
+import { aNode, aRequest, HOUR_MS } from '../support/clusters.ts';
 
 const NOW = 100 * HOUR_MS;
 
@@ -40,7 +40,7 @@ const requestOf = fc
     maxDurationMs: fc.option(fc.integer({ min: 1, max: 60 * HOUR_MS }), { nil: undefined }),
   })
   .map(({ maxDurationMs, gpusPerNode, gpuType, nodes, ...rest }): Omit<CapacityRequest, 'run'> => {
-    const { run: _, maxDurationMs: __, ...base } = aRun('x');
+    const { run: _, ...base } = aRequest('x');
     return {
       ...base,
       ...rest,
@@ -285,13 +285,13 @@ function waitOfLarge(load: Load, limited: boolean, boundMs: number): number {
   const history = emptyHistory();
   let small = 0;
   const next = (now: number): CapacityRequest => {
-    const { maxDurationMs: _, ...request } = aRun(`small${String(small++).padStart(6, '0')}`, {
+    const request = aRequest(`small${String(small++).padStart(6, '0')}`, {
       name: 'small',
       createdAt: now,
     });
     return limited ? { ...request, maxDurationMs: durationOf(load, request.run) * 2 } : request;
   };
-  const { maxDurationMs: _, ...large } = aRun('large', { gpus: load.large, createdAt: 1 });
+  const large = aRequest('large', { gpus: load.large, createdAt: 1 });
   let snapshot: ClusterSnapshot = { cluster: 'c', nodes: [aNode('n1')], queue: [large], leases: [] };
   for (let now = 1; now < boundMs; now += load.gapSecs * 1_000) {
     const ended = snapshot.leases.filter(

@@ -1,4 +1,4 @@
-/** Builders of cluster snapshots for tests of the scheduler. */
+/** Builders of what clusters plan with: requests, leases and snapshots. */
 import type {
   CapacityRequest,
   ClusterNode,
@@ -22,8 +22,8 @@ export function aNode(node: string, changes: Partial<ClusterNode> = {}): Cluster
   };
 }
 
-/** A request of a run; `gpus` is the total over its nodes, and 0 makes it a CPU run. */
-export function aRun(run: string, changes: Partial<CapacityRequest> = {}): CapacityRequest {
+/** A request of a run without a time limit; `gpus` is the total over its nodes, and 0 makes it a CPU run. */
+export function aRequest(run: string, changes: Partial<CapacityRequest> = {}): CapacityRequest {
   const gpus = changes.gpus ?? 1;
   const nodes = changes.nodes ?? 1;
   return {
@@ -39,9 +39,13 @@ export function aRun(run: string, changes: Partial<CapacityRequest> = {}): Capac
     gpusPerNode: gpus / nodes,
     nodeNames: [],
     createdAt: 0,
-    maxDurationMs: HOUR_MS,
     ...changes,
   };
+}
+
+/** One that the scheduler knows to end, after an hour. */
+export function aRun(run: string, changes: Partial<CapacityRequest> = {}): CapacityRequest {
+  return aRequest(run, { maxDurationMs: HOUR_MS, ...changes });
 }
 
 let fence = 0;

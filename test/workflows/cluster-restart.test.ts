@@ -11,9 +11,9 @@ import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
 import type { WorkflowBundleWithSourceMap } from '@temporalio/worker';
 import { createClusterActivities } from '../../activities/clusters.ts';
-import type { CapacityRequest } from '../../core/cluster.ts';
 import { clusterWorkflowId } from '../../core/naming.ts';
 import { clusterNodesQuery, releaseCapacitySignal, requestCapacitySignal } from '../../workflows/messages.ts';
+import { aRequest } from '../support/clusters.ts';
 import { bundleWorkflows, startTemporal } from '../support/temporal.ts';
 
 /** A restarted worker is not asked too early every time. */
@@ -67,39 +67,22 @@ it('decides what its replays decide, also when its new worker is asked before it
 /** With a run that never fits, so that every round has something to plan. */
 async function aCluster(): Promise<WorkflowHandle> {
   const { 'report-node': report } = createClusterActivities({ temporal: env.client });
-  const inventory = { node: 'n0', gpuType: 'a100_80gb', gpus: 4, cpuSlots: 2, address: '127.0.0.1' };
+  const inventory = { node: 'n0', gpuType: 'a100', gpus: 4, cpuSlots: 2, address: '127.0.0.1' };
   await report({ cluster: 'c', report: { type: 'joined', inventory } });
   const handle = env.client.workflow.getHandle(clusterWorkflowId('c'));
-  await handle.signal(requestCapacitySignal, aRequest('never', 8));
+  await handle.signal(requestCapacitySignal, aRequest('never', { gpus: 8, createdAt: Date.now() }));
   await handle.query(clusterNodesQuery);
   return handle;
 }
 
 async function ask(cluster: WorkflowHandle): Promise<string> {
   const run = `run-${Math.random()}`;
-  await cluster.signal(requestCapacitySignal, aRequest(run, 1));
+  await cluster.signal(requestCapacitySignal, aRequest(run, { createdAt: Date.now() }));
   return run;
 }
 
 function release(cluster: WorkflowHandle, run: string): Promise<void> {
   return cluster.signal(releaseCapacitySignal, { run, resumption: 0, ranToEnd: true });
-}
-
-function aRequest(run: string, gpus: number): CapacityRequest {
-  return {
-    run,
-    resumption: 0,
-    user: 'ann',
-    name: 'llama',
-    priority: 'medium',
-    preemptible: false,
-    gpuType: 'a100_80gb',
-    gpus,
-    nodes: 1,
-    gpusPerNode: gpus,
-    nodeNames: [],
-    createdAt: Date.now(),
-  };
 }
 
 type HistoryEvents = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory']>>['events']>;

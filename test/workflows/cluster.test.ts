@@ -11,6 +11,7 @@ import { CLUSTER_QUEUE, clusterWorkflowId, nodeWorkflowId } from '../../core/nam
 import type { Priority } from '../../core/priority.ts';
 import { announceNodeSignal, clusterViewQuery, requestCapacitySignal } from '../../workflows/messages.ts';
 import type { QueuePage, Release } from '../../workflows/messages.ts';
+import { aRequest } from '../support/clusters.ts';
 import { heardQuery } from '../support/probe-workflow.ts';
 import type { Heard } from '../support/probe-workflow.ts';
 import { bundleWorkflows, startTemporal } from '../support/temporal.ts';
@@ -210,7 +211,7 @@ describe('a cluster', () => {
 function aNode(index: number, gpus: number) {
   return {
     node: `node-${index}`,
-    gpuType: 'a100_80gb',
+    gpuType: 'a100',
     gpus,
     cpuSlots: 2,
     address: `10.0.0.${index + 1}`,
@@ -227,20 +228,8 @@ async function aCluster(gpusByNode: readonly number[]) {
   const handle = env.client.workflow.getHandle(clusterWorkflowId(name));
   const first = (await handle.describe()).runId;
 
-  const requestFor = (run: string, { gpus, priority = 'medium' }: Ask): CapacityRequest => ({
-    run,
-    resumption: 0,
-    user: 'ann',
-    name: 'llama',
-    priority,
-    preemptible: false,
-    gpuType: 'a100_80gb',
-    gpus,
-    nodes: 1,
-    gpusPerNode: gpus,
-    nodeNames: [],
-    createdAt: Date.now(),
-  });
+  const requestFor = (run: string, ask: Ask): CapacityRequest =>
+    aRequest(run, { name: 'llama', createdAt: Date.now(), ...ask });
   const askFor = (run: string, ask: Ask): Promise<void> =>
     control['wait-for-capacity']({ cluster: name, request: requestFor(run, ask) });
   const heard = (run: string): Promise<Heard> => env.client.workflow.getHandle(run).query(heardQuery);

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { CapacityRequest, Lease, NodeInventory } from '../../core/cluster.ts';
 import { emptyCluster } from '../../core/cluster-state.ts';
 import { Ledger } from '../../workflows/ledger.ts';
+import * as clusters from '../support/clusters.ts';
 
 const NO_TIMER = { isTimerSet: false, isSweepDue: false };
 
@@ -155,28 +156,14 @@ function revocations(ledger: Ledger) {
 }
 
 function aNode(node: string): NodeInventory {
-  return { node, gpuType: 'a100_80gb', gpus: 8, cpuSlots: 2, address: '10.0.0.1' };
+  return { node, gpuType: 'a100', gpus: 8, cpuSlots: 2, address: '10.0.0.1' };
 }
 
-function aRequest(run: string, change: Partial<CapacityRequest> = {}): CapacityRequest {
-  return {
-    run,
-    resumption: 0,
-    user: 'ann',
-    name: 'llama',
-    priority: 'medium',
-    preemptible: false,
-    gpuType: 'a100_80gb',
-    gpus: 8,
-    nodes: 1,
-    gpusPerNode: 8,
-    nodeNames: [],
-    createdAt: 0,
-    ...change,
-  };
+/** Of a whole node. */
+function aRequest(run: string, changes: Partial<CapacityRequest> = {}): CapacityRequest {
+  return clusters.aRequest(run, { gpus: 8, ...changes });
 }
 
 function aLease(run: string, node: string, fence: number): Lease {
-  const gpuIds = [0, 1, 2, 3, 4, 5, 6, 7];
-  return { request: aRequest(run), fence, ranks: [{ node, gpuIds }], grantedAt: 0 };
+  return clusters.aLease(aRequest(run), node, 0, { fence });
 }
