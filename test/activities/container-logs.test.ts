@@ -1,56 +1,32 @@
 import { createHash } from 'node:crypto';
-import type { NatsConnection } from '@nats-io/transport-node';
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import type { RankExecution } from '../../activities/contract.ts';
 import { DockerLogFrames } from '../../activities/docker-log-frames.ts';
-import { containerName } from '../../core/naming.ts';
 import {
   anAgent,
   anAttempt,
-  aRank,
+  aRankToRun,
   containerOf,
-  docker,
   eventually,
   shippedLog,
   shutDown,
 } from '../support/docker.ts';
-import type { TestNats } from '../support/nats.ts';
-import { startNats } from '../support/nats.ts';
+import { useNats } from '../support/nats.ts';
 
-let nats: TestNats;
-let connection: NatsConnection;
-const ranks: RankExecution[] = [];
+const nats = useNats();
 
-beforeAll(async () => {
-  nats = await startNats();
-  connection = await nats.connect();
-});
-afterAll(async () => {
-  await connection.close();
-  await nats.dispose();
-});
-afterEach(async () => {
-  await Promise.all(ranks.splice(0).map((rank) => docker.remove(containerName(rank))));
-});
-
-function tracked(command: string): RankExecution {
-  const rank = aRank(command);
-  ranks.push(rank);
-  return rank;
-}
-
-const agent = () => anAgent(Promise.resolve(connection));
+const agent = () => anAgent(nats.connection);
 const run = (rank: RankExecution) => anAttempt().run(agent().execute, rank);
 const remove = (rank: RankExecution) => anAttempt().run(agent()['remove-container'], rank);
-const logOf = (rank: RankExecution) => shippedLog(connection, rank).catch(() => undefined);
+const logOf = (rank: RankExecution) => shippedLog(nats.connection, rank).catch(() => undefined);
 
 it('keeps bytes that are no text, carriage returns and lines of any length as they were written', async () => {
-  const rank = tracked(
+  const rank = aRankToRun(
     String.raw`printf 'a\0b\xff\xfe\r10%%\r20%%\n'; for n in 16383 16384 16385 100000; do head -c $n /dev/zero | tr '\0' x; echo; done; printf end`,
   );
   await run(rank);
   await remove(rank);
-  const { entries } = await shippedLog(connection, rank);
+  const { entries } = await shippedLog(nats.connection, rank);
   const bytes = Buffer.concat(entries.map((entry) => entry.bytes));
   expect(bytes.subarray(0, 14).toString('latin1')).toBe('a\0b\xff\xfe\r10%\r20%\n');
   const lines = bytes.subarray(14).toString().split('\n');
@@ -58,7 +34,7 @@ it('keeps bytes that are no text, carriage returns and lines of any length as th
 });
 
 it('shows a line while the program runs, soon after it was written', async () => {
-  const rank = tracked('for i in 1 2 3 4 5; do echo $i; sleep 0.3; done');
+  const rank = aRankToRun('for i in 1 2 3 4 5; do echo $i; sleep 0.3; done');
   const running = run(rank);
   const log = await eventually(
     () => logOf(rank),
@@ -73,7 +49,7 @@ it('shows a line while the program runs, soon after it was written', async () =>
 
 it('ships every entry once when agents come and go and two of them follow the same log', async () => {
   const count = 20_000;
-  const rank = tracked(`for ((i = 0; i < ${count}; i++)); do echo "line $i"; done`);
+  const rank = aRankToRun(`for ((i = 0; i < ${count}; i++)); do echo "line $i"; done`);
   const first = anAttempt();
   const outcome = first.run(agent().execute, rank).catch((error: unknown) => error);
   await eventually(
@@ -85,13 +61,13 @@ it('ships every entry once when agents come and go and two of them follow the sa
   await outcome;
   await Promise.all([run(rank), run(rank)]);
   await remove(rank);
-  const { text, ends } = await shippedLog(connection, rank);
+  const { text, ends } = await shippedLog(nats.connection, rank);
   expect(ends).toHaveLength(1);
   expect(text).toBe(Array.from({ length: count }, (_, index) => `line ${index}\n`).join(''));
 }, 60_000);
 
 it('loses and doubles nothing when NATS is killed and started again', async () => {
-  const rank = tracked('for i in {1..400}; do echo "line $i"; sleep 0.01; done');
+  const rank = aRankToRun('for i in {1..400}; do echo "line $i"; sleep 0.01; done');
   const running = run(rank);
   await eventually(
     () => logOf(rank),
@@ -107,16 +83,16 @@ it('loses and doubles nothing when NATS is killed and started again', async () =
   const removed = remove(rank);
   await nats.start();
   await removed;
-  const { text, ends } = await shippedLog(connection, rank);
+  const { text, ends } = await shippedLog(nats.connection, rank);
   expect(text).toBe(Array.from({ length: 400 }, (_, index) => `line ${index + 1}\n`).join(''));
   expect(ends).toEqual(['exit 0']);
 }, 60_000);
 
 it('takes a burst of lines without loss', async () => {
-  const rank = tracked('seq 1 200000');
+  const rank = aRankToRun('seq 1 200000');
   await run(rank);
   await remove(rank);
-  const { text, entries } = await shippedLog(connection, rank);
+  const { text, entries } = await shippedLog(nats.connection, rank);
   expect(entries).toHaveLength(200_000);
   const expected = Array.from({ length: 200_000 }, (_, index) => `${index + 1}\n`).join('');
   const digest = (content: string) => createHash('sha256').update(content).digest('hex');
@@ -124,9 +100,9 @@ it('takes a burst of lines without loss', async () => {
 }, 60_000);
 
 it('closes the log of a run whose container never came to be', async () => {
-  const rank = tracked('true');
+  const rank = aRankToRun('true');
   await remove(rank);
-  expect(await shippedLog(connection, rank)).toMatchObject({ entries: [], ends: ['removed'] });
+  expect(await shippedLog(nats.connection, rank)).toMatchObject({ entries: [], ends: ['removed'] });
 });
 
 function frame(stream: number, payload: string, time = '2026-11-23T17:59:12.265640668Z '): Buffer {

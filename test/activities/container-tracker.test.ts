@@ -3,43 +3,32 @@ import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import type { NatsConnection } from '@nats-io/transport-node';
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createContainerTracker } from '../../activities/container-tracker.ts';
 import type { RankExecution } from '../../activities/contract.ts';
 import { containerName } from '../../core/naming.ts';
 import type { RunSpec } from '../../core/run-spec.ts';
 import { cometKey } from '../../core/tracking.ts';
 import type { RunEnd, TrackerEntry } from '../../core/tracking.ts';
-import { anAgent, anAttempt, aRank, containerOf, docker, shutDown } from '../support/docker.ts';
+import { anAgent, anAttempt, aRankToRun, containerOf, docker, shutDown } from '../support/docker.ts';
 import { endedRun } from '../support/ended-run.ts';
-import { startNats } from '../support/nats.ts';
-import type { TestNats } from '../support/nats.ts';
+import { useNats } from '../support/nats.ts';
 import { installPythonPackages } from '../support/python-packages.ts';
 import { buildFrom, removeImages } from '../support/registry.ts';
 
-let nats: TestNats;
-let connection: NatsConnection;
+const nats = useNats();
 let packages: string;
 /** What a run may write to, and the test reads. */
 let storage: string;
+/** Of runs whose details the node can ask for. */
 const ranks: RankExecution[] = [];
 
 beforeAll(async () => {
-  nats = await startNats();
-  connection = await nats.connect();
   packages = await installPythonPackages('tracker-clients-requirements.txt', 'mcli/starter');
   await chmod(packages, 0o755);
   storage = await mkdtemp(path.join(tmpdir(), 'mcli-test-trackers-'));
 });
-afterAll(async () => {
-  await connection?.close();
-  await nats?.dispose();
-  await rm(storage, { recursive: true, force: true });
-});
-afterEach(async () => {
-  await Promise.all(ranks.splice(0).map((rank) => docker.remove(containerName(rank))));
-});
+afterAll(() => rm(storage, { recursive: true, force: true }));
 
 const END: RunEnd = { status: 'FAILED', reason: 'NonZeroExit', message: 'It failed.', exitCode: 3 };
 
@@ -57,7 +46,7 @@ function agent({ limitMs, secrets = SECRETS, mayStart = async () => undefined }:
   const runDetails = (run: string) =>
     Promise.resolve(ranks.filter((rank) => rank.run === run).map((rank) => endedRun(rank))[0]);
   return {
-    ...anAgent(Promise.resolve(connection), {}, { additionsFor }),
+    ...anAgent(nats.connection, {}, { additionsFor }),
     ...createContainerTracker({
       docker,
       runDetails,
@@ -75,8 +64,8 @@ interface Told {
   readonly mayStart?: Parameters<typeof createContainerTracker>[0]['mayStart'];
 }
 
-function tracked(command: string, spec: Partial<RunSpec>): RankExecution {
-  const rank = aRank(command, { parametersYaml: 'lr: 1.0e-4\nmodel: {layers: 2}\n', ...spec });
+function aTrackedRank(command: string, spec: Partial<RunSpec>): RankExecution {
+  const rank = aRankToRun(command, { parametersYaml: 'lr: 1.0e-4\nmodel: {layers: 2}\n', ...spec });
   ranks.push(rank);
   return rank;
 }
@@ -86,7 +75,7 @@ function tell(rank: RankExecution, told?: Told): Promise<readonly TrackerEntry[]
 }
 
 it('adds to what the run has logged itself with wandb and comet_ml how it has ended, in the same entries', async () => {
-  const rank = tracked(
+  const rank = aTrackedRank(
     `python3 - <<'END'
 import wandb
 run = wandb.init()
@@ -156,16 +145,16 @@ exit 3`,
 
 it('says what is missing in the image, and gives up on a library that does not end', async () => {
   const wandb = { type: 'wandb', environment: { WANDB_PROJECT: 'llama' } } as const;
-  const rank = tracked('true', { integrations: [wandb] });
+  const rank = aTrackedRank('true', { integrations: [wandb] });
   expect(await tell(rank)).toEqual([{ tracker: 'wandb', problem: 'The container did not run, or is gone.' }]);
   await anAttempt().run(agent().execute, rank);
   expect(await tell(rank)).toEqual([{ tracker: 'wandb', problem: 'The image has no Python package wandb.' }]);
 
-  const bare = tracked('rm $(type -ap python3 python)', { integrations: [wandb] });
+  const bare = aTrackedRank('rm $(type -ap python3 python)', { integrations: [wandb] });
   await anAttempt().run(agent().execute, bare);
   expect(await tell(bare)).toEqual([{ tracker: 'wandb', problem: 'The image has no Python.' }]);
 
-  const endless = tracked(
+  const endless = aTrackedRank(
     'mkdir /lib-that-hangs; echo "import time; time.sleep(99)" > /lib-that-hangs/wandb.py',
     {
       integrations: [wandb],
@@ -180,7 +169,7 @@ it('says what is missing in the image, and gives up on a library that does not e
 });
 
 it('starts nothing while the node may start nothing, nor when it is wanted no more', async () => {
-  const rank = tracked('true', { integrations: [{ type: 'wandb', environment: {} }] });
+  const rank = aTrackedRank('true', { integrations: [{ type: 'wandb', environment: {} }] });
   await anAttempt().run(agent().execute, rank);
   const before = await containerOf(rank);
   const attempt = anAttempt();
@@ -206,7 +195,7 @@ const library = (name: string, python: string): string =>
 
 it('says how a library ended the program, by its own exit or at once', async () => {
   const comet = library('comet_ml', 'raise SystemExit("no key")');
-  const rank = tracked(comet + library('wandb', 'import os\nos._exit(7)'), {
+  const rank = aTrackedRank(comet + library('wandb', 'import os\nos._exit(7)'), {
     integrations: [
       { type: 'comet_ml', environment: {} },
       { type: 'wandb', environment: {} },
@@ -226,7 +215,7 @@ it('hears the libraries of an image whose user may write nowhere', async () => {
   try {
     const wandb = { type: 'wandb', environment: {} } as const;
     const envVariables = { PYTHONPATH: '/packages', WANDB_MODE: 'offline' };
-    const rank = tracked('true', { image, integrations: [wandb], envVariables });
+    const rank = aTrackedRank('true', { image, integrations: [wandb], envVariables });
     await anAttempt().run(agent().execute, rank);
     expect(await tell(rank)).toEqual([{ tracker: 'wandb' }]);
     await docker.remove(containerName(rank));
@@ -249,7 +238,7 @@ class Experiment:
 def start(**_): return Experiment()
 def ExperimentConfig(**_): pass`,
   );
-  const rank = tracked(wandb + comet, {
+  const rank = aTrackedRank(wandb + comet, {
     integrations: [
       { type: 'wandb', environment: {} },
       { type: 'comet_ml', environment: {} },

@@ -4,9 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { NatsConnection } from '@nats-io/transport-node';
 import Dockerode from 'dockerode';
-import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { NO_ADDITIONS } from '../../activities/container-config.ts';
 import type { ContainerExit, ContainerStop, RankExecution } from '../../activities/contract.ts';
 import { describeStop, exitFailure, failureClass } from '../../core/failures.ts';
@@ -14,11 +13,10 @@ import type { RunFailure } from '../../core/failures.ts';
 import type { Docker } from '../../activities/docker.ts';
 import { DockerSilent } from '../../activities/docker-requests.ts';
 import { containerName, PARAMETERS_PATH } from '../../core/naming.ts';
-import type { RunSpec } from '../../core/run-spec.ts';
 import {
   anAgent,
   anAttempt,
-  aRank,
+  aRankToRun,
   containerOf,
   docker,
   eventually,
@@ -27,37 +25,12 @@ import {
   stop,
 } from '../support/docker.ts';
 import { buildFrom, loadImage, removeImages } from '../support/registry.ts';
-import type { TestNats } from '../support/nats.ts';
-import { startNats } from '../support/nats.ts';
+import { useNats } from '../support/nats.ts';
 
-let nats: TestNats;
-let connection: NatsConnection;
-const ranks: RankExecution[] = [];
-
-beforeAll(async () => {
-  nats = await startNats();
-  connection = await nats.connect();
-});
-afterAll(async () => {
-  await connection.close();
-  await nats.dispose();
-});
-afterEach(async () => {
-  await Promise.all(ranks.splice(0).map((rank) => docker.remove(containerName(rank))));
-});
-
-function tracked(
-  command: string,
-  spec: Partial<RunSpec> = {},
-  more: Partial<RankExecution> = {},
-): RankExecution {
-  const rank = { ...aRank(command, spec), ...more };
-  ranks.push(rank);
-  return rank;
-}
+const nats = useNats();
 
 const agent = (settings = {}, more: Parameters<typeof anAgent>[2] = {}) =>
-  anAgent(Promise.resolve(connection), settings, more);
+  anAgent(nats.connection, settings, more);
 
 function execute(rank: RankExecution, settings = {}): Promise<ContainerExit> {
   return anAttempt().run(agent(settings).execute, rank);
@@ -67,23 +40,41 @@ function execute(rank: RankExecution, settings = {}): Promise<ContainerExit> {
 const untilUp = (rank: RankExecution) =>
   eventually(() => docker.fileExists(containerName(rank), '/up').catch(() => false), Boolean);
 
+const untilRunning = (rank: RankExecution) =>
+  eventually(
+    () => containerOf(rank),
+    (state) => state?.status === 'running',
+  );
+
+/** As when an agent starts a container and goes. @returns what became of its attempt. */
+async function leaveRunning(
+  rank: RankExecution,
+  until: (rank: RankExecution) => Promise<unknown> = untilRunning,
+): Promise<unknown> {
+  const attempt = anAttempt();
+  const outcome = attempt.run(agent().execute, rank).catch((error: unknown) => error);
+  await until(rank);
+  shutDown(attempt);
+  return await outcome;
+}
+
 const isRetried = (failure: RunFailure | undefined) =>
   failure !== undefined && failureClass(failure.type).blame === 'system';
 
 async function finish(rank: RankExecution) {
   const stopped: ContainerStop = await anAttempt().run(agent()['remove-container'], rank);
-  return { stopped, log: await shippedLog(connection, rank) };
+  return { stopped, log: await shippedLog(nats.connection, rank) };
 }
 
 describe('the command', () => {
   it('runs to its end, and its log is complete, in order and closed once', async () => {
-    const rank = tracked('for i in 1 2 3; do echo out $i; done\nsleep 0.2\necho err >&2');
+    const rank = aRankToRun('for i in 1 2 3; do echo out $i; done\nsleep 0.2\necho err >&2');
     const exit = await execute(rank);
     expect(exit).toMatchObject({ exitCode: 0, oomKilled: false });
     expect(Date.parse(exit.finishedAt) - Date.parse(exit.startedAt)).toBeGreaterThan(150);
     // Closed in the background: whoever removes the container must not be first.
     await eventually(
-      () => shippedLog(connection, rank),
+      () => shippedLog(nats.connection, rank),
       ({ ends }) => ends.length > 0,
     );
     const { log, stopped } = await finish(rank);
@@ -95,9 +86,9 @@ describe('the command', () => {
   });
 
   it('ends at the first line that fails, with its exit code and line number', async () => {
-    const rank = tracked('true\n(exit 7)\necho not reached');
+    const rank = aRankToRun('true\n(exit 7)\necho not reached');
     expect((await execute(rank)).exitCode).toBe(7);
-    const unknown = tracked('true\ntrian model.yaml');
+    const unknown = aRankToRun('true\ntrian model.yaml');
     expect((await execute(unknown)).exitCode).toBe(127);
     const { log } = await finish(unknown);
     expect(log.text).toContain('/mnt/config/command.sh: line 2: trian: command not found');
@@ -105,7 +96,7 @@ describe('the command', () => {
 
   it('finds its variables as they were given, whatever they are called', async () => {
     const names = ['end', 'disk', 'again', 'program', 'go', 'code', 'at', 'REPLY', 'python', 'name'];
-    const rank = tracked('env | grep =mine-', {
+    const rank = aRankToRun('env | grep =mine-', {
       envVariables: Object.fromEntries(names.map((name) => [name, `mine-${name}`])),
     });
     await execute(rank);
@@ -114,7 +105,7 @@ describe('the command', () => {
   });
 
   it('finds its files, its parameters and its environment', async () => {
-    const rank = tracked(
+    const rank = aRankToRun(
       'cat $PARAMETERS; for v in RUN_NAME NODE_RANK NUM_NODES WORLD_SIZE LOCAL_WORLD_SIZE RESUMPTION_INDEX ' +
         'MASTER_ADDR MASTER_PORT MOSAICML_PLATFORM NVIDIA_VISIBLE_DEVICES NODE_SAYS WANDB_PROJECT; do ' +
         'echo $v=${!v}; done; python3 -c "import os; print(os.stat(\'/dev/shm\').st_dev > 0)"',
@@ -165,7 +156,7 @@ describe('the command', () => {
         cleanUp: async ({ run }) => void released.push(run),
       },
     );
-    const rank = tracked(
+    const rank = aRankToRun(
       'echo $HIDDEN $ADDED $MINE; touch /mnt/mcli-secrets/x 2>/dev/null || echo read-only',
       {
         envVariables: { MINE: 'user' },
@@ -177,7 +168,7 @@ describe('the command', () => {
       expect(config.Env).toContain('ADDED=yes');
       expect(config.Env.join()).not.toContain('cret');
       await anAttempt().run(activities['remove-container'], rank);
-      expect((await shippedLog(connection, rank)).text).toBe('se cret yes user\nread-only\n');
+      expect((await shippedLog(nats.connection, rank)).text).toBe('se cret yes user\nread-only\n');
       expect({ asked: [...asked], released }).toEqual({ asked: [rank.run], released: [rank.run] });
     } finally {
       await rm(folder, { recursive: true });
@@ -185,7 +176,7 @@ describe('the command', () => {
   });
 
   it('is told apart from one that the kernel killed for its memory', async () => {
-    const rank = tracked('python3 -c "x = bytearray(300 * 1024 * 1024)"');
+    const rank = aRankToRun('python3 -c "x = bytearray(300 * 1024 * 1024)"');
     const exit = await execute(rank, { memoryBytes: 128 * 1024 ** 2 });
     expect(exit).toMatchObject({ oomKilled: true, exitCode: 137 });
     expect(exitFailure(exit)).toMatchObject({
@@ -206,14 +197,14 @@ describe('an end', () => {
     // Docker sends its zeros, too.
     ['truncate -s 1T /.mcli-end; exit 3', 3],
   ])('is the own of the program that does %s', async (command, exitCode) => {
-    expect(await execute(tracked(command))).toMatchObject({ exitCode, end: 'itself' });
+    expect(await execute(aRankToRun(command))).toMatchObject({ exitCode, end: 'itself' });
   });
 
   it('is seen in an image whose user may write nowhere', async () => {
     const image = 'mcli-test/nobody:1';
     await buildFrom('mcli/starter', image, 'USER nobody');
     try {
-      expect(await execute(tracked('exit 9', { image }))).toMatchObject({ exitCode: 9, end: 'itself' });
+      expect(await execute(aRankToRun('exit 9', { image }))).toMatchObject({ exitCode: 9, end: 'itself' });
     } finally {
       await removeImages([image]);
     }
@@ -225,17 +216,9 @@ describe('an end', () => {
     ['is killed', 'sleep 60', (name: string) => docker.kill(name, 'SIGKILL'), /killed \(exit code 137\)/],
     ['is told to stop, and saves', SAVES, (name: string) => docker.kill(name, 'SIGTERM'), /told it to stop/],
   ])('of a container that %s from outside is none of the run', async (_, command, end, words) => {
-    const rank = tracked(command);
-    const attempt = anAttempt();
-    const detached = attempt.run(agent().execute, rank).catch((error: unknown) => error);
-    await eventually(
-      () => containerOf(rank),
-      (state) => state?.status === 'running',
-    );
-    if (command === SAVES) await untilUp(rank);
+    const rank = aRankToRun(command);
     // Nobody looks when it happens: who comes later is told, too.
-    shutDown(attempt);
-    await detached;
+    await leaveRunning(rank, command === SAVES ? untilUp : untilRunning);
     await end(containerName(rank));
     const failure = exitFailure(await execute(rank));
     expect(failure).toMatchObject({ type: 'ContainerStopped', message: expect.stringMatching(words) });
@@ -244,7 +227,7 @@ describe('an end', () => {
   });
 
   it('by the guard of the node is told as such', async () => {
-    const rank = tracked('touch /up; sleep 60');
+    const rank = aRankToRun('touch /up; sleep 60');
     const activities = agent({}, { unheardMs: () => Promise.resolve(270_000) });
     const outcome: Promise<ContainerExit> = anAttempt().run(activities.execute, rank);
     await untilUp(rank);
@@ -258,24 +241,21 @@ describe('an end', () => {
   });
 
   it('by removal while no agent lived is told, and nothing is started again', async () => {
-    const rank = tracked('echo again');
+    const rank = aRankToRun('echo again');
     const usage = { at: 1, samples: 1 };
     const later = anAttempt({ heartbeatDetails: { rank: 0, usage } });
     const ended = { type: 'ContainerStopped', message: expect.stringContaining('it was removed') };
     expect(await later.run(agent().execute, rank).catch((error: unknown) => error)).toMatchObject(ended);
     const integrations = [{ type: 'pip_packages', packages: ['pip'], upgrade: false } as const];
-    const prepared = tracked('echo unprepared', { integrations });
+    const prepared = aRankToRun('echo unprepared', { integrations });
     expect(await execute(prepared).catch((error: unknown) => error)).toMatchObject(ended);
     expect([await containerOf(rank), await containerOf(prepared)]).toEqual([undefined, undefined]);
   });
 
   it('by removal from outside is told at once', async () => {
-    const rank = tracked('sleep 60');
+    const rank = aRankToRun('sleep 60');
     const outcome = execute(rank).catch((error: unknown) => error);
-    await eventually(
-      () => containerOf(rank),
-      (state) => state?.status === 'running',
-    );
+    await untilRunning(rank);
     await docker.remove(containerName(rank));
     expect(await outcome).toMatchObject({
       type: 'ContainerStopped',
@@ -289,7 +269,7 @@ describe('a Docker that does not answer', () => {
 
   /** A run on a daemon that keeps no containers while it is away, but is not away. */
   async function stalled(command: string, inspect: Docker['inspect']) {
-    const rank = tracked(command);
+    const rank = aRankToRun(command);
     let isSilent = false;
     const stalling: Docker = {
       ...docker,
@@ -345,14 +325,14 @@ try:
     open('/dev/shm/x', 'wb').write(bytes(70 * 2**20))
 except OSError as e:
     print(e.strerror)`;
-    const rank = tracked('exec python3 -c "$CODE"', { envVariables: { CODE: python } });
+    const rank = aRankToRun('exec python3 -c "$CODE"', { envVariables: { CODE: python } });
     const exit = await execute(rank, { maxPids: 64, memoryBytes: 128 * 1024 ** 2 });
     expect(exit).toMatchObject({ exitCode: 0, end: 'itself' });
     expect((await finish(rank)).log.text).toBe('processes True\nshm 64\nNo space left on device\n');
   });
 
   it('give nothing of the machine away', async () => {
-    const rank = tracked(
+    const rank = aRankToRun(
       `ls /var/run/docker.sock /dev/kmsg /dev/[sv]d* 2>/dev/null || true
 grep CapEff /proc/self/status
 mount -t tmpfs none /tmp 2>/dev/null && echo mounted || true
@@ -371,19 +351,19 @@ describe('an image', () => {
     onTestFinished(() => rm(source, { recursive: true }));
     const mounts = [{ source, target: '/etc/passwd', readOnly: true }];
     const additionsFor = async () => ({ ...NO_ADDITIONS, mounts });
-    await expect(anAttempt().run(agent({}, { additionsFor }).execute, tracked('true'))).rejects.toMatchObject(
-      {
-        type: 'SecretUnreadable',
-        message: expect.stringContaining('A secret cannot be mounted at /etc/passwd') as string,
-      },
-    );
+    await expect(
+      anAttempt().run(agent({}, { additionsFor }).execute, aRankToRun('true')),
+    ).rejects.toMatchObject({
+      type: 'SecretUnreadable',
+      message: expect.stringContaining('A secret cannot be mounted at /etc/passwd') as string,
+    });
   });
 
   it('without bash is told apart from a command that bash does not know', async () => {
     const image = 'mcli-test/without-bash:1';
     await loadImage(image, 10);
     try {
-      const outcome = execute(tracked('true', { image })).catch((error: unknown) => error);
+      const outcome = execute(aRankToRun('true', { image })).catch((error: unknown) => error);
       expect(await outcome).toMatchObject({
         type: 'ImageWithoutBash',
         message: 'Image mcli-test/without-bash:1 has no bash, which runs the command.',
@@ -406,12 +386,12 @@ while True: time.sleep(0.1)`;
     ['in the background', 'python3 -c "$CODE" &\nwait'],
     ['in place of the shell', 'exec python3 -c "$CODE"'],
   ])('reaches a program %s, which has time to save', async (_, command) => {
-    const rank = tracked(command, { envVariables: { CODE: PYTHON } });
+    const rank = aRankToRun(command, { envVariables: { CODE: PYTHON } });
     const attempt = anAttempt();
     const running = attempt.run(agent().execute, rank);
     const outcome = running.catch((error: unknown) => error);
     await eventually(
-      () => shippedLog(connection, rank).catch(() => undefined),
+      () => shippedLog(nats.connection, rank).catch(() => undefined),
       (log) => log?.text === 'up\n',
     );
     stop(attempt);
@@ -421,7 +401,7 @@ while True: time.sleep(0.1)`;
   });
 
   it.each([0, 100, 200, 300, 400])('ends a container %d ms after its start was ordered', async (laterMs) => {
-    const rank = tracked('sleep 60');
+    const rank = aRankToRun('sleep 60');
     const activities = agent();
     const attempt = anAttempt();
     const outcome = attempt.run(activities.execute, rank).catch((error: unknown) => error);
@@ -434,7 +414,7 @@ while True: time.sleep(0.1)`;
   });
 
   it('that comes before the start leaves nothing to be stopped', async () => {
-    const rank = tracked('echo never');
+    const rank = aRankToRun('echo never');
     const activities = agent();
     expect(await anAttempt().run(activities['stop-container'], rank)).toEqual({ endedBy: 'not-running' });
     const attempt = anAttempt();
@@ -445,7 +425,7 @@ while True: time.sleep(0.1)`;
   });
 
   it('may come twice, and reaches the program once', async () => {
-    const rank = tracked(
+    const rank = aRankToRun(
       "n=0; trap 'echo told' TERM; touch /up; while [ $((n++)) -lt 40 ]; do sleep 0.05 || true; done",
     );
     const activities = agent();
@@ -465,13 +445,10 @@ while True: time.sleep(0.1)`;
   });
 
   it('wakes a container that somebody has paused', async () => {
-    const rank = tracked('sleep 60');
+    const rank = aRankToRun('sleep 60');
     const activities = agent();
     const outcome = anAttempt().run(activities.execute, rank);
-    await eventually(
-      () => containerOf(rank),
-      (state) => state?.status === 'running',
-    );
+    await untilRunning(rank);
     await promisify(execFile)('docker', ['pause', containerName(rank)]);
     const stopped: ContainerStop = await anAttempt().run(activities['stop-container'], rank);
     expect(stopped.endedBy).toBe('SIGTERM');
@@ -479,7 +456,7 @@ while True: time.sleep(0.1)`;
   });
 
   it('gives the program its grace from when it was told, however long Docker takes to tell it', async () => {
-    const rank = tracked(
+    const rank = aRankToRun(
       "trap 'sleep 0.5; exit 0' TERM; touch /up; while :; do sleep 0.05; done",
       {},
       { graceMs: 2_000 },
@@ -499,11 +476,11 @@ while True: time.sleep(0.1)`;
   });
 
   it('kills what ignores it when the grace time is over', async () => {
-    const rank = tracked("trap '' TERM\necho up\nsleep 60", {}, { graceMs: 700 });
+    const rank = aRankToRun("trap '' TERM\necho up\nsleep 60", {}, { graceMs: 700 });
     const attempt = anAttempt();
     const outcome = attempt.run(agent().execute, rank).catch((error: unknown) => error);
     await eventually(
-      () => shippedLog(connection, rank).catch(() => undefined),
+      () => shippedLog(nats.connection, rank).catch(() => undefined),
       (log) => log?.text === 'up\n',
     );
     stop(attempt);
@@ -512,29 +489,15 @@ while True: time.sleep(0.1)`;
   });
 
   it('by removal may come twice at a time', async () => {
-    const rank = tracked('sleep 60');
-    const attempt = anAttempt();
-    const outcome = attempt.run(agent().execute, rank).catch((error: unknown) => error);
-    await eventually(
-      () => containerOf(rank),
-      (state) => state?.status === 'running',
-    );
-    shutDown(attempt);
-    await outcome;
+    const rank = aRankToRun('sleep 60');
+    await leaveRunning(rank);
     await Promise.all([1, 2, 3].map(() => docker.remove(containerName(rank))));
     expect(await containerOf(rank)).toBeUndefined();
   });
 
   it('by removal stops a container that no activity holds', async () => {
-    const rank = tracked('echo up; sleep 60 & wait');
-    const attempt = anAttempt();
-    const outcome = attempt.run(agent().execute, rank).catch((error: unknown) => error);
-    await eventually(
-      () => containerOf(rank),
-      (state) => state?.status === 'running',
-    );
-    shutDown(attempt);
-    await outcome;
+    const rank = aRankToRun('echo up; sleep 60 & wait');
+    await leaveRunning(rank);
     const { stopped, log } = await finish(rank);
     expect(stopped.endedBy).toBe('SIGTERM');
     expect(log.ends).toEqual(['removed']);
@@ -547,22 +510,15 @@ while True: time.sleep(0.1)`;
 
 describe('an agent that is taken away', () => {
   it('leaves the container alone; the next attempt attaches and reports its exit', async () => {
-    const rank = tracked('echo started; sleep 1.5; echo done; exit 3');
-    const first = anAttempt();
-    const outcome = first.run(agent().execute, rank).catch((error: unknown) => error);
-    await eventually(
-      () => containerOf(rank),
-      (state) => state?.status === 'running',
-    );
-    shutDown(first);
-    expect(await outcome).toMatchObject({ type: 'AgentDetached', nonRetryable: false });
+    const rank = aRankToRun('echo started; sleep 1.5; echo done; exit 3');
+    expect(await leaveRunning(rank)).toMatchObject({ type: 'AgentDetached', nonRetryable: false });
     expect((await containerOf(rank))?.status).toBe('running');
     expect((await execute(rank)).exitCode).toBe(3);
     expect((await finish(rank)).log).toMatchObject({ text: 'started\ndone\n', ends: ['exit 3'] });
   });
 
   it('is told the exit of a command that ended meanwhile, which is not started again', async () => {
-    const rank = tracked('echo once; exit 4');
+    const rank = aRankToRun('echo once; exit 4');
     expect((await execute(rank)).exitCode).toBe(4);
     const before = await containerOf(rank);
     expect((await execute(rank)).exitCode).toBe(4);
@@ -573,7 +529,7 @@ describe('an agent that is taken away', () => {
 
 describe('two attempts at a time', () => {
   it('of one agent make and start the container once', async () => {
-    const rank = tracked('echo once');
+    const rank = aRankToRun('echo once');
     const isPrepared = Promise.withResolvers<void>();
     let preparing = 0;
     let most = 0;
@@ -598,7 +554,7 @@ describe('two attempts at a time', () => {
   });
 
   it('of two agents start the command once', async () => {
-    const rank = tracked('echo once');
+    const rank = aRankToRun('echo once');
     const mayStart = Promise.withResolvers<void>();
     const isAsked = Promise.withResolvers<void>();
     const slow = agent(
@@ -621,7 +577,7 @@ describe('two attempts at a time', () => {
 
 describe('a start', () => {
   it('waits for Docker that is still making the container, for an agent that is gone', async () => {
-    const rank = tracked('true');
+    const rank = aRankToRun('true');
     let hidden = 3;
     const slow: Partial<Docker> = {
       create: (config) => (hidden-- > 0 ? Promise.resolve(false) : docker.create(config)),
@@ -635,20 +591,20 @@ describe('a start', () => {
       await writeFile('/dev/full', 'x');
       return NO_ADDITIONS;
     };
-    await expect(anAttempt().run(agent({}, { additionsFor }).execute, tracked('true'))).rejects.toMatchObject(
-      {
-        type: 'NodeDiskFull',
-        message: expect.stringMatching(
-          /^The container could not start, because the disk of the node is full: ENOSPC/,
-        ),
-      },
-    );
+    await expect(
+      anAttempt().run(agent({}, { additionsFor }).execute, aRankToRun('true')),
+    ).rejects.toMatchObject({
+      type: 'NodeDiskFull',
+      message: expect.stringMatching(
+        /^The container could not start, because the disk of the node is full: ENOSPC/,
+      ),
+    });
   });
 });
 
 describe('integrations', () => {
   it('that fail name themselves, and what they wanted', async () => {
-    const rank = tracked('echo not reached', {
+    const rank = aRankToRun('echo not reached', {
       integrations: [
         { type: 'wandb', environment: {} },
         { type: 'pip_packages', packages: ['pip'], upgrade: false },
@@ -672,7 +628,7 @@ describe('integrations', () => {
   });
 
   it('share files and log with the command, and neither is done twice', async () => {
-    const rank = tracked('cat work/hello', {
+    const rank = aRankToRun('cat work/hello', {
       integrations: [
         {
           type: 'git_repo',
@@ -702,17 +658,14 @@ describe('integrations', () => {
   });
 
   it('can be stopped', async () => {
-    const rank = tracked('echo not reached', {
+    const rank = aRankToRun('echo not reached', {
       integrations: [{ type: 'pip_packages', packages: ['/nowhere'], upgrade: false }],
       envVariables: { BASH_ENV: PARAMETERS_PATH },
       parametersYaml: 'echo slow; sleep 60\n',
     });
     const attempt = anAttempt();
     const outcome = attempt.run(agent().integrations, rank).catch((error: unknown) => error);
-    await eventually(
-      () => containerOf(rank),
-      (state) => state?.status === 'running',
-    );
+    await untilRunning(rank);
     stop(attempt);
     expect(await outcome).toMatchObject({ name: 'CancelledFailure', details: [{ endedBy: 'SIGTERM' }] });
   });

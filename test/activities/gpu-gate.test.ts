@@ -1,24 +1,18 @@
 import { randomUUID } from 'node:crypto';
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { containerConfig } from '../../activities/container-config.ts';
 import type { RankExecution } from '../../activities/contract.ts';
 import { createGpuGate } from '../../activities/gpu-gate.ts';
 import { containerName } from '../../core/naming.ts';
-import { aRank, docker, SETTINGS } from '../support/docker.ts';
-
-const ranks: RankExecution[] = [];
-afterEach(async () => {
-  await Promise.all(ranks.splice(0).map((rank) => docker.remove(containerName(rank))));
-});
+import { aRankToRun, docker, SETTINGS } from '../support/docker.ts';
 
 const cluster = `test-${randomUUID()}`;
 
 function aRankWith(gpuIds: readonly number[]): RankExecution {
-  return { ...aRank('true'), cluster, gpuIds };
+  return aRankToRun('true', {}, { cluster, gpuIds });
 }
 
 async function running(rank: RankExecution): Promise<RankExecution> {
-  ranks.push(rank);
   const config = containerConfig(rank, SETTINGS, false);
   await docker.create({ ...config, Cmd: ['sleep', '600'] });
   await docker.start(containerName(rank));

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import type { NatsConnection } from '@nats-io/transport-node';
 import { Client, Connection } from '@temporalio/client';
 import { defineSearchAttributeKey } from '@temporalio/common';
 import type { MockActivityEnvironment, TestWorkflowEnvironment } from '@temporalio/testing';
@@ -14,10 +13,11 @@ import { createOrphanKeeper } from '../../activities/orphans.ts';
 import { emptyCluster } from '../../core/cluster-state.ts';
 import { CLUSTER_QUEUE, clusterWorkflowId, containerName, WORKFLOW_TYPES } from '../../core/naming.ts';
 import { clusterViewQuery, requestCapacitySignal } from '../../workflows/messages.ts';
+import { aLease, aRequest } from '../support/clusters.ts';
 import {
   aLogShipper,
   anAttempt,
-  aRank,
+  aRankToRun,
   containerOf,
   docker,
   eventually,
@@ -25,25 +25,21 @@ import {
   shippedLog,
   vanish,
 } from '../support/docker.ts';
-import type { TestNats } from '../support/nats.ts';
-import { freePort, startNats } from '../support/nats.ts';
+import { freePort, useNats } from '../support/nats.ts';
 import { bundleWorkflows, startTemporal } from '../support/temporal.ts';
 
 const RESUMPTION = defineSearchAttributeKey('Resumption', 'INT');
 const UNTIL_STOPPED = "trap 'echo saved; exit 0' TERM; echo up; touch /up; sleep 600 & wait";
 const isGone = (state: unknown): boolean => state === undefined;
 
-let nats: TestNats;
-let connection: NatsConnection;
+const nats = useNats();
 let temporal: TestWorkflowEnvironment;
 let worker: Worker;
 let running: Promise<void>;
-const ranks: RankExecution[] = [];
 const watches: AbortController[] = [];
 
 beforeAll(async () => {
-  [nats, temporal] = await Promise.all([startNats(), startTemporal()]);
-  connection = await nats.connect();
+  temporal = await startTemporal();
   worker = await Worker.create({
     connection: temporal.nativeConnection,
     namespace: temporal.namespace ?? 'default',
@@ -56,13 +52,11 @@ beforeAll(async () => {
 afterEach(async () => {
   vi.useRealTimers();
   for (const watch of watches.splice(0)) watch.abort();
-  await Promise.all(ranks.splice(0).map((rank) => docker.remove(containerName(rank))));
 });
 afterAll(async () => {
   worker?.shutdown();
   await running;
-  await connection?.close();
-  await Promise.all([nats?.dispose(), temporal?.teardown()]);
+  await temporal?.teardown();
 });
 
 describe('an agent', () => {
@@ -75,7 +69,10 @@ describe('an agent', () => {
     anAgentOf(rank).watch();
     await eventually(leasedRuns, ([first, ...more]) => first === live.run && more.length === 0);
     expect(await containerOf(rank)).toBeUndefined();
-    expect(await shippedLog(connection, rank)).toMatchObject({ text: 'up\nsaved\n', ends: ['orphaned'] });
+    expect(await shippedLog(nats.connection, rank)).toMatchObject({
+      text: 'up\nsaved\n',
+      ends: ['orphaned'],
+    });
     expect((await containerOf(live))?.status).toBe('running');
   });
 
@@ -208,8 +205,7 @@ async function aRunningRank(
   runsOn = 0,
   controlPlane = SETTINGS.controlPlane,
 ): Promise<RankExecution> {
-  const rank: RankExecution = { ...aRank(UNTIL_STOPPED), cluster: `test-${randomUUID()}`, ...more };
-  ranks.push(rank);
+  const rank = aRankToRun(UNTIL_STOPPED, {}, { cluster: `test-${randomUUID()}`, ...more });
   const name = containerName(rank);
   const settings = { ...SETTINGS, controlPlane };
   // No worker serves it: open is all that it has to be.
@@ -233,26 +229,13 @@ async function terminate({ run }: RankExecution): Promise<void> {
 async function aClusterWithLeases(...holders: readonly RankExecution[]): Promise<() => Promise<string[]>> {
   const cluster = holders[0]?.cluster ?? '';
   for (const [index, { run, resumption, node, fence }] of holders.entries()) {
-    const request = {
-      run,
-      resumption,
-      user: 'ann',
-      name: 'test',
-      priority: 'medium' as const,
-      preemptible: false,
-      gpuType: 'a100_80gb',
-      gpus: 1,
-      nodes: 1,
-      gpusPerNode: 1,
-      nodeNames: [],
-      createdAt: index,
-    };
+    const request = aRequest(run, { resumption, createdAt: index });
     await temporal.client.workflow.signalWithStart(WORKFLOW_TYPES.cluster, {
       workflowId: clusterWorkflowId(cluster),
       taskQueue: CLUSTER_QUEUE,
       args: [emptyCluster(cluster, 0)],
       signal: requestCapacitySignal,
-      signalArgs: [request, { request, ranks: [{ node, gpuIds: [index] }], fence, grantedAt: 0 }],
+      signalArgs: [request, aLease(request, node, index, { fence })],
     });
   }
   // A run that ends before it hears of its lease loses it at once: it has no container yet.
@@ -291,7 +274,7 @@ function anAgentOf(
       },
       ...faults,
     },
-    logs: aLogShipper(Promise.resolve(connection)),
+    logs: aLogShipper(nats.connection),
     cleanUp: () => Promise.resolve(),
     temporal: client,
     place: { controlPlane: SETTINGS.controlPlane, cluster, node },

@@ -1,7 +1,6 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { NatsConnection } from '@nats-io/transport-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ContainerAdditions, NodeSettings } from '../../activities/container-config.ts';
 import { joinAdditions, NO_ADDITIONS } from '../../activities/container-config.ts';
@@ -13,21 +12,17 @@ import type { RunFailure } from '../../core/failures.ts';
 import type { GitRepoIntegration, Integration } from '../../core/run-spec.ts';
 import type { Secret } from '../../core/secret.ts';
 import { aLogShipper, anAgent, anAttempt, aRank, docker, shippedLog } from '../support/docker.ts';
-import type { TestNats } from '../support/nats.ts';
-import { startNats } from '../support/nats.ts';
+import { useNats } from '../support/nats.ts';
 import type { PrivateServer } from '../support/private-server.ts';
 import { startPrivateServer } from '../support/private-server.ts';
 import { buildFrom, removeImages } from '../support/registry.ts';
 
-let nats: TestNats;
-let connection: NatsConnection;
+const nats = useNats();
 let server: PrivateServer;
 let runtime: RuntimeDir;
 let folder: string;
 
 beforeAll(async () => {
-  nats = await startNats();
-  connection = await nats.connect();
   folder = await mkdtemp(path.join(tmpdir(), 'mcli-test-software-'));
   runtime = await openRuntimeDir({
     roots: [path.join(folder, 'runtime')],
@@ -39,8 +34,6 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await server.dispose();
-  await connection.close();
-  await nats.dispose();
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -69,10 +62,10 @@ async function carryOut(
   const store = { openFor: async () => secrets };
   const runSecrets = createRunSecrets({ store, runtime, masked, docker });
   const agent = anAgent(
-    Promise.resolve(connection),
+    nats.connection,
     { containerNetwork: 'host', ...settings },
     {
-      logs: aLogShipper(Promise.resolve(connection), { secretsOf: (ref) => runSecrets.maskedFor(ref) }),
+      logs: aLogShipper(nats.connection, { secretsOf: (ref) => runSecrets.maskedFor(ref) }),
       additionsFor: async (input) => joinAdditions(await runSecrets.additionsFor(input), additions),
       cleanUp: (ref) => runSecrets.released(ref),
     },
@@ -87,7 +80,7 @@ async function carryOut(
   } finally {
     await anAttempt().run(agent['remove-container'], rank);
   }
-  const { text } = await shippedLog(connection, rank);
+  const { text } = await shippedLog(nats.connection, rank);
   return { log: text, failure };
 }
 

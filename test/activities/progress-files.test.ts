@@ -15,12 +15,12 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, expect, it, onTestFinished } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
 import { containerConfig } from '../../activities/container-config.ts';
 import { createProgressFiles } from '../../activities/progress-files.ts';
 import type { ProgressReader } from '../../activities/progress-files.ts';
 import { containerName } from '../../core/naming.ts';
-import { aRank, docker, SETTINGS } from '../support/docker.ts';
+import { aRank, aRankToRun, docker, SETTINGS } from '../support/docker.ts';
 
 const RANK = { run: 'run-abc123', resumption: 0, rank: 0 };
 let folder: string;
@@ -154,7 +154,7 @@ it('is not even opened when it is no file: opening a device may do something', a
 });
 
 it('is all of this machine that a run can write, with whatever rights in its container', async () => {
-  const rank = aRank('');
+  const rank = aRankToRun('');
   const additions = await createProgressFiles(folder).additions(rank);
   const config = containerConfig(rank, SETTINGS, false, additions);
   const script = [
@@ -162,7 +162,6 @@ it('is all of this machine that a run can write, with whatever rights in its con
     'cd $(dirname $MCLI_PROGRESS_FILE) && mkdir more && touch more/of-root',
     '! rm $MCLI_PROGRESS_FILE && ! ln -sf /etc/passwd $MCLI_PROGRESS_FILE',
   ].join(' && ');
-  onTestFinished(() => docker.remove(containerName(rank)));
   await docker.create({ ...config, Cmd: ['bash', '-c', script] });
   await docker.start(containerName(rank));
   await docker.waitForExit(containerName(rank), AbortSignal.timeout(20_000));

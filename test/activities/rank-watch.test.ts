@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createContainerActivities } from '../../activities/container.ts';
 import type { ContainerExit, RankExecution } from '../../activities/contract.ts';
 import type { GpuMonitor } from '../../activities/gpu-monitor.ts';
@@ -11,16 +11,12 @@ import { createProgressFiles } from '../../activities/progress-files.ts';
 import { createRankWatch } from '../../activities/rank-watch.ts';
 import { containerName } from '../../core/naming.ts';
 import type { RankHeartbeat } from '../../core/rank-report.ts';
-import { aRank, docker, SETTINGS, shutDown, stop } from '../support/docker.ts';
+import { aRankToRun, docker, SETTINGS, shutDown, stop } from '../support/docker.ts';
 
 let folder: string;
-let rank: RankExecution | undefined;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'mcli-test-watch-'));
-});
-afterEach(async () => {
-  if (rank) await docker.remove(containerName(rank));
 });
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -70,7 +66,7 @@ async function go(input: RankExecution): Promise<void> {
 }
 
 it('tells with heartbeats and at the end what a run reports and what it uses', async () => {
-  rank = aRank(
+  const rank = aRankToRun(
     `${STEPS}\nsleep 0.1; printf '{"links": {"docs": "https://d.example"}}' >> $MCLI_PROGRESS_FILE; exit 3`,
   );
   const { outcome, heartbeat } = attempt(rank);
@@ -102,7 +98,7 @@ it('tells with heartbeats and at the end what a run reports and what it uses', a
 });
 
 it('goes on where an agent was that is gone, and tells it also of a run that is stopped', async () => {
-  rank = { ...aRank(`${STEPS}\nsleep 60`), gpuIds: [2] };
+  const rank = aRankToRun(`${STEPS}\nsleep 60`, {}, { gpuIds: [2] });
   const first = attempt(rank);
   await expect
     .poll(first.heartbeat, { timeout: 20_000 })

@@ -13,7 +13,6 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import Dockerode from 'dockerode';
-import type { NatsConnection } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createContainerActivities } from '../../activities/container.ts';
 import type { ContainerExit, RankExecution } from '../../activities/contract.ts';
@@ -22,48 +21,43 @@ import { createRunSecrets } from '../../activities/run-secrets.ts';
 import { openRuntimeDir } from '../../activities/runtime-dir.ts';
 import { FAILURES } from '../../core/failures.ts';
 import { containerName } from '../../core/naming.ts';
-import type { RunSpec } from '../../core/run-spec.ts';
 import type { SecretContent } from '../../core/secret.ts';
-import { aLogShipper, anAttempt, aRank, docker, SETTINGS, shippedLog, shutDown } from '../support/docker.ts';
-import type { TestNats } from '../support/nats.ts';
-import { startNats } from '../support/nats.ts';
+import {
+  aLogShipper,
+  anAttempt,
+  aRank,
+  aRankToRun,
+  docker,
+  SETTINGS,
+  shippedLog,
+  shutDown,
+} from '../support/docker.ts';
+import { useNats } from '../support/nats.ts';
 import type { SecretNode } from '../support/secrets.ts';
 import { aSecretNode, secretsClient } from '../support/secrets.ts';
 
-let nats: TestNats;
-let connection: NatsConnection;
+const nats = useNats();
 let node: SecretNode;
 let client: ReturnType<typeof secretsClient>;
 let root: string;
-const ranks: RankExecution[] = [];
+
 beforeAll(async () => {
-  nats = await startNats();
-  connection = await nats.connect();
   client = secretsClient(nats.url);
-  node = await aSecretNode(connection, 'test-node');
+  node = await aSecretNode(nats.connection, 'test-node');
   await node.newKey();
   await node.look();
 });
 afterAll(async () => {
   await node.remove();
   await client[Symbol.asyncDispose]();
-  await connection.close();
-  await nats.dispose();
 });
 beforeEach(async () => {
   root = await mkdtemp('/dev/shm/mcli-test-');
 });
 afterEach(async () => {
-  await Promise.all(ranks.splice(0).map((rank) => docker.remove(containerName(rank))));
   for (const { name } of await client.list('tester')) await client.delete('tester', name);
   await rm(root, { recursive: true, force: true });
 });
-
-function tracked(command: string, spec: Partial<RunSpec> = {}): RankExecution {
-  const rank = aRank(command, spec);
-  ranks.push(rank);
-  return rank;
-}
 
 /** One life of an agent with secrets. */
 async function anAgent(roots: readonly string[] = [root], of: SecretNode = node) {
@@ -71,7 +65,7 @@ async function anAgent(roots: readonly string[] = [root], of: SecretNode = node)
   const runtime = await openRuntimeDir({ roots, owner: 'test', stateDirectory, warn: () => undefined });
   const masked = createMaskedValues({ runtime, identities, stateDirectory });
   const secrets = createRunSecrets({ store: of.store(0), runtime, masked, docker });
-  const logs = aLogShipper(Promise.resolve(connection), { secretsOf: (ref) => secrets.maskedFor(ref) });
+  const logs = aLogShipper(nats.connection, { secretsOf: (ref) => secrets.maskedFor(ref) });
   const activities = createContainerActivities({
     docker,
     logs,
@@ -101,7 +95,7 @@ describe('a run', () => {
       mountPath: '/root/.keys',
       fileBase64: Buffer.from('PRIVATE-BYTES\n').toString('base64'),
     });
-    const rank = tracked(
+    const rank = aRankToRun(
       [
         `test "$API_KEY" = ${JSON.stringify(value).replace('$', '\\$').replace('\\n', '\n')}`,
         'echo "the key is $API_KEY, in base64 $(echo -n and has two lines | base64)"',
@@ -117,7 +111,7 @@ describe('a run', () => {
     expect((await stat(folder)).mode & 0o777).toBe(0o700);
     expect(await inspected(rank)).not.toMatch(/two lines|PRIVATE/);
     await anAttempt().run(activities['remove-container'], rank);
-    const { text } = await shippedLog(connection, rank);
+    const { text } = await shippedLog(nats.connection, rank);
     expect(exit.exitCode, text).toBe(0);
     expect(text).toContain('the key is ***\n***, in base64 ***');
     expect(text).toContain('400 root /root/.keys/secret');
@@ -127,7 +121,7 @@ describe('a run', () => {
 
   it('is told once that a variable of its own hides a secret, also where it has integrations', async () => {
     await give('api', { type: 'environment', key: 'API_KEY', value: 'from the secret' });
-    const rank = tracked('echo "key: $API_KEY"', {
+    const rank = aRankToRun('echo "key: $API_KEY"', {
       envVariables: { API_KEY: 'own' },
       // Whatever comes of it: the container is started twice.
       integrations: [{ type: 'pip_packages', packages: ['/nowhere'], upgrade: false }],
@@ -136,7 +130,7 @@ describe('a run', () => {
     await expect(anAttempt().run(activities.integrations, rank)).rejects.toThrow('pip');
     await anAttempt().run(activities.execute, rank);
     await anAttempt().run(activities['remove-container'], rank);
-    const { text } = await shippedLog(connection, rank);
+    const { text } = await shippedLog(nats.connection, rank);
     expect(text).toMatch(/^mcli: The run file sets API_KEY: the value of secret api is not used\.\n/);
     expect(text).toMatch(/key: own\n$/);
     expect(text.match(/The run file sets/g)).toHaveLength(1);
@@ -147,7 +141,7 @@ describe('a run', () => {
     await node.newKey();
     await node.dropOlderKeys();
     await node.look();
-    const rank = tracked('echo never');
+    const rank = aRankToRun('echo never');
     const { activities, secrets } = await anAgent();
     const unreadable = {
       type: 'SecretUnreadable',
@@ -162,10 +156,10 @@ describe('a run', () => {
 
   it('goes on elsewhere, and tells against the node, when that has no key at all', async () => {
     await give('api', { type: 'environment', key: 'API_KEY', value: 'x' });
-    const keyless = await aSecretNode(connection, 'keyless');
+    const keyless = await aSecretNode(nats.connection, 'keyless');
     const { activities } = await anAgent([root], keyless);
     const failure = await anAttempt()
-      .run(activities.execute, tracked('echo never'))
+      .run(activities.execute, aRankToRun('echo never'))
       .catch((error: unknown) => error);
     expect(failure).toMatchObject({
       type: 'NodeWithoutKey',
@@ -179,7 +173,7 @@ describe('a run', () => {
 describe('the log of a run', () => {
   it('is masked alike by the next agent, when the secret is deleted and the machine was restarted', async () => {
     await give('api', { type: 'environment', key: 'API_KEY', value: 'deleted-later' });
-    const rank = tracked(
+    const rank = aRankToRun(
       'echo "before $API_KEY"; until [ -e /go ]; do sleep 0.1; done; echo "after $API_KEY"',
     );
     const first = await anAgent();
@@ -199,7 +193,7 @@ describe('the log of a run', () => {
     expect(await second.secrets.maskedFor(rank)).toEqual(['deleted-later']);
     await anAttempt().run(second.activities.execute, rank);
     await anAttempt().run(second.activities['remove-container'], rank);
-    expect((await shippedLog(connection, rank)).text).toBe('before ***\nafter ***\n');
+    expect((await shippedLog(nats.connection, rank)).text).toBe('before ***\nafter ***\n');
     expect(await second.secrets.maskedFor(rank)).toEqual([]);
   });
 });
@@ -309,7 +303,7 @@ describe('the folder in memory', () => {
     };
     await make('mcli-gone-0-0', long);
     await make('mcli-coming-0-0', new Date());
-    const rank = tracked('true');
+    const rank = aRankToRun('true');
     await docker.create({ name: containerName(rank), Image: 'bash', Cmd: ['true'] });
     await make(containerName(rank), long);
     await secrets.sweep();
@@ -323,7 +317,7 @@ describe('the folder in memory', () => {
 
 describe('the key file of a node', () => {
   it('that is missing, wrong or open to all is said so once', async () => {
-    const stranger = await aSecretNode(connection, 'n');
+    const stranger = await aSecretNode(nats.connection, 'n');
     await stranger.identities();
     await stranger.identities();
     expect(stranger.said).toEqual([expect.stringContaining('ENOENT')]);

@@ -1,9 +1,6 @@
 /** `mcli logs` with a real log server; what the run is going through is told by the test. */
 import { PassThrough } from 'node:stream';
-import type { NatsConnection } from '@nats-io/transport-node';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { createLogStream } from '../../activities/log-stream.ts';
-import type { LogStream } from '../../activities/log-stream.ts';
+import { afterEach, describe, expect, it } from 'vitest';
 import { logs } from '../../cli/commands/logs.ts';
 import type { LogsFlags } from '../../cli/commands/logs.ts';
 import { CliContext } from '../../cli/context.ts';
@@ -12,23 +9,10 @@ import type { RunDetails } from '../../client/index.ts';
 import { aRank, eventually } from '../support/docker.ts';
 import { endedRun } from '../support/ended-run.ts';
 import { aReader, aRun, closeReaders, line, refOf, writeLog } from '../support/logs.ts';
-import type { TestNats } from '../support/nats.ts';
-import { startNats } from '../support/nats.ts';
+import { useNats } from '../support/nats.ts';
 
-let nats: TestNats;
-let connection: NatsConnection;
-let stream: LogStream;
-
-beforeAll(async () => {
-  nats = await startNats();
-  connection = await nats.connect();
-  stream = createLogStream(Promise.resolve(connection));
-});
+const nats = useNats();
 afterEach(closeReaders);
-afterAll(async () => {
-  await connection.close();
-  await nats.dispose();
-});
 
 /** Details of a run of two ranks. */
 function detailsOf(run: string, changes: Partial<RunDetails> = {}): RunDetails {
@@ -74,8 +58,8 @@ function logsOf(run: string, flags: LogsFlags, ...story: readonly RunDetails[]) 
 describe('mcli logs --follow', () => {
   it('of an earlier resumption gives what is there', async () => {
     const run = aRun();
-    await writeLog(stream, refOf(run, 0, 0), [line('earlier')]);
-    await writeLog(stream, refOf(run, 1, 1), [line('later')]);
+    await writeLog(nats.connection, refOf(run, 0, 0), [line('earlier')]);
+    await writeLog(nats.connection, refOf(run, 1, 1), [line('later')]);
     const { done, text } = logsOf(run, { follow: true, prev: true }, detailsOf(run, { resumption: 1 }));
     await done;
     expect(text()).toBe('[rank 0] earlier\n');
@@ -84,7 +68,7 @@ describe('mcli logs --follow', () => {
   it('of the last resumption ends with its log', async () => {
     const run = aRun();
     const { done, text } = logsOf(run, { follow: true, resumption: 0 }, detailsOf(run));
-    for (const rank of [0, 1]) await writeLog(stream, refOf(run, rank), [line('end')], 'exit 0');
+    for (const rank of [0, 1]) await writeLog(nats.connection, refOf(run, rank), [line('end')], 'exit 0');
     await done;
     expect(text().split('\n').toSorted()).toEqual(['', '[rank 0] end', '[rank 1] end']);
   });
@@ -93,7 +77,7 @@ describe('mcli logs --follow', () => {
     const run = aRun();
     const { resources: _, ...pending } = detailsOf(run, { status: 'PENDING' });
     const ended = detailsOf(run, { status: 'FAILED', closed: true });
-    await writeLog(stream, refOf(run, 1), [line('there')], 'exit 1');
+    await writeLog(nats.connection, refOf(run, 1), [line('there')], 'exit 1');
     const { done, text } = logsOf(run, { follow: true }, pending, detailsOf(run), ended);
     await done;
     expect(text()).toBe('[rank 1] there\n');
@@ -116,13 +100,13 @@ describe('mcli logs --follow', () => {
       lifecycle,
     } as const;
     const { done, text } = logsOf(run, { follow: true }, detailsOf(run, terminated));
-    await writeLog(stream, refOf(run, 0), [line('goes on')]);
+    await writeLog(nats.connection, refOf(run, 0), [line('goes on')]);
     await eventually(
       () => Promise.resolve(text()),
       (all) => all.includes('goes on'),
     );
-    await writeLog(stream, refOf(run, 0), [line('saved')], 'orphaned');
-    await writeLog(stream, refOf(run, 1), [line('saved')], 'orphaned');
+    await writeLog(nats.connection, refOf(run, 0), [line('saved')], 'orphaned');
+    await writeLog(nats.connection, refOf(run, 1), [line('saved')], 'orphaned');
     await done;
     expect(text().match(/saved/g)).toHaveLength(2);
   });

@@ -1,31 +1,20 @@
 /** What readers of logs go through: links that break, servers that go, refuse, or come back with an older state. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { NatsConnection } from '@nats-io/transport-node';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { createLogStream } from '../../activities/log-stream.ts';
-import type { LogStream } from '../../activities/log-stream.ts';
 import type { LogEntry } from '../../core/log-entries.ts';
 import { Proxy } from '../../faults/proxy.ts';
 import { aFollower, aReader, aRun, closeReaders, line, refOf, textOf, writeLog } from '../support/logs.ts';
-import type { TestNats } from '../support/nats.ts';
-import { startNats } from '../support/nats.ts';
+import { useNats } from '../support/nats.ts';
 
-let nats: TestNats;
-let connection: NatsConnection;
-let stream: LogStream;
+const nats = useNats('test');
 let proxy: Proxy;
 
 beforeEach(async () => {
-  nats = await startNats();
-  connection = await nats.connect();
-  stream = createLogStream(Promise.resolve(connection));
   proxy = await Proxy.start(() => Number(new URL(nats.url).port));
 });
 afterEach(async () => {
   await closeReaders();
   await proxy.close();
-  await connection.close();
-  await nats.dispose();
 });
 
 const throughProxy = () => aReader(`nats://127.0.0.1:${proxy.port}`);
@@ -35,7 +24,7 @@ async function writeLarge(run: string, count: number, bytes: number): Promise<vo
   const ref = refOf(run);
   for (let number = 0; number < count; number += 1) {
     const end = number === count - 1 ? 'exit 0' : undefined;
-    await writeLog(stream, ref, [line(`${number} ${'x'.repeat(bytes)}`)], end);
+    await writeLog(nats.connection, ref, [line(`${number} ${'x'.repeat(bytes)}`)], end);
   }
 }
 
@@ -81,15 +70,17 @@ it('shows a log once and whole when NATS comes back with an older state, and the
       .slice(from)
       .map((number) => line(String(number)));
   const follower = aFollower(aReader(nats.url), { run, ranks: 1 });
-  for (let number = 0; number < 10; number += 1) await writeLog(stream, ref, entries(number, number + 1));
+  for (let number = 0; number < 10; number += 1)
+    await writeLog(nats.connection, ref, entries(number, number + 1));
   await follower.has('9\n');
   await nats.keepState();
-  for (let number = 10; number < 20; number += 1) await writeLog(stream, ref, entries(number, number + 1));
+  for (let number = 10; number < 20; number += 1)
+    await writeLog(nats.connection, ref, entries(number, number + 1));
   await follower.has('19\n');
   await nats.goBack();
   // In fewer messages than before: their numbers in the stream are ones that the follower has passed.
-  await writeLog(stream, ref, entries(10, 18));
-  await writeLog(stream, ref, entries(18, 30), 'exit 0');
+  await writeLog(nats.connection, ref, entries(10, 18));
+  await writeLog(nats.connection, ref, entries(18, 30), 'exit 0');
   await follower.has('29\n');
   follower.end();
   await follower.done;
@@ -98,7 +89,7 @@ it('shows a log once and whole when NATS comes back with an older state, and the
 
 it('waits for a server that refuses it for a while', async () => {
   const run = aRun();
-  await writeLog(stream, refOf(run), [line('before')]);
+  await writeLog(nats.connection, refOf(run), [line('before')]);
   const follower = aFollower(aReader(nats.url), { run, ranks: 1 });
   await follower.has('before\n');
   await nats.restart(
@@ -107,7 +98,7 @@ it('waits for a server that refuses it for a while', async () => {
   // Refused more than once, half a second apart.
   await sleep(2_000);
   await nats.restart(`jetstream { store_dir: "${nats.folder}" }`);
-  await writeLog(stream, refOf(run), [line('after')], 'exit 0');
+  await writeLog(nats.connection, refOf(run), [line('after')], 'exit 0');
   await follower.has('after\n');
   follower.end();
   await follower.done;
@@ -125,7 +116,7 @@ it('ends with the run when no node has ever written a log', async () => {
 
 it('says that it may not read a log, and waits for nothing', async () => {
   const run = aRun();
-  await writeLog(stream, refOf(run), [line('there')], 'exit 0');
+  await writeLog(nats.connection, refOf(run), [line('there')], 'exit 0');
   await nats.restart(`
     jetstream { store_dir: "${nats.folder}" }
     authorization { users: [{ user: guest, password: none, permissions: { publish: { deny: "$JS.API.CONSUMER.>" } } }] }

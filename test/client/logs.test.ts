@@ -1,39 +1,23 @@
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
-import type { NatsConnection } from '@nats-io/transport-node';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { LogStream } from '../../activities/log-stream.ts';
-import { createLogStream } from '../../activities/log-stream.ts';
+import { afterEach, describe, expect, it } from 'vitest';
 import { firstException } from '../../client/first-exception.ts';
 import type { Logs, LogSelection } from '../../client/logs.ts';
 import type { LogEntry } from '../../core/log-entries.ts';
 import type { RankRef } from '../../core/naming.ts';
 import * as support from '../support/logs.ts';
 import { aReader, aRun, closeReaders, line, refOf, textOfAll, writeLog } from '../support/logs.ts';
-import type { TestNats } from '../support/nats.ts';
-import { startNats } from '../support/nats.ts';
+import { useNats } from '../support/nats.ts';
 
-let nats: TestNats;
-let connection: NatsConnection;
-let stream: LogStream;
-
-beforeAll(async () => {
-  nats = await startNats();
-  connection = await nats.connect();
-  stream = createLogStream(Promise.resolve(connection));
-});
+const nats = useNats();
 afterEach(closeReaders);
-afterAll(async () => {
-  await connection.close();
-  await nats.dispose();
-});
 
 const aClient = (): Logs => aReader(nats.url);
 const read = (selection: LogSelection): Promise<string> => textOfAll(aClient().read(selection));
 const aFollower = (selection: LogSelection) => support.aFollower(aClient(), selection);
 const write = (ref: RankRef, entries: readonly LogEntry[], endReason?: string): Promise<void> =>
-  writeLog(stream, ref, entries, endReason);
+  writeLog(nats.connection, ref, entries, endReason);
 
 describe('reading a log', () => {
   it('gives what is stored of a rank and a resumption, and the end of it', async () => {

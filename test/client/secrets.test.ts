@@ -1,8 +1,7 @@
 import { jetstream } from '@nats-io/jetstream';
 import { Kvm } from '@nats-io/kv';
 import type { KV } from '@nats-io/kv';
-import type { NatsConnection } from '@nats-io/transport-node';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Connections } from '../../client/connection.ts';
 import { Runs } from '../../client/runs.ts';
 import {
@@ -15,24 +14,14 @@ import {
 import type { SealedSecret, SecretContent } from '../../core/secret.ts';
 import { newIdentityText, seal } from '../../core/secret-seal.ts';
 import { aRank } from '../support/docker.ts';
-import type { TestNats } from '../support/nats.ts';
-import { startNats } from '../support/nats.ts';
+import { useNats } from '../support/nats.ts';
 import type { SecretNode } from '../support/secrets.ts';
 import { aSecretNode, secretsClient } from '../support/secrets.ts';
 
-let nats: TestNats;
-let connection: NatsConnection;
+const nats = useNats();
 let node: SecretNode;
 let nodes: SecretNode[];
 let client: ReturnType<typeof secretsClient>;
-beforeAll(async () => {
-  nats = await startNats();
-  connection = await nats.connect();
-});
-afterAll(async () => {
-  await connection.close();
-  await nats.dispose();
-});
 beforeEach(async () => {
   nodes = [];
   client = secretsClient(nats.url);
@@ -44,16 +33,16 @@ afterEach(async () => {
   await client[Symbol.asyncDispose]();
   await Promise.all(nodes.map((one) => one.remove()));
   // Not deleted: once, a stream that was made anew right after that had messages of the old one.
-  const { streams } = await jetstream(connection).jetstreamManager();
+  const { streams } = await jetstream(nats.connection).jetstreamManager();
   for (const bucket of [SECRETS_BUCKET, KEYS_BUCKET]) await streams.purge(`KV_${bucket}`);
 });
 
 async function anotherNode(name: string): Promise<SecretNode> {
-  const another = await aSecretNode(connection, name);
+  const another = await aSecretNode(nats.connection, name);
   nodes.push(another);
   return another;
 }
-const opened = (bucket: string): Promise<KV> => new Kvm(jetstream(connection)).create(bucket);
+const opened = (bucket: string): Promise<KV> => new Kvm(jetstream(nats.connection)).create(bucket);
 const variable = (name: string, key: string, value = 'value', user = 'alice'): SealedSecret => ({
   user,
   name,
@@ -233,7 +222,7 @@ describe('a secret', () => {
     });
     await nats.start();
     const isBack = () =>
-      connection.rtt().then(
+      nats.connection.rtt().then(
         () => true,
         () => false,
       );
@@ -393,9 +382,9 @@ describe('keys of nodes', () => {
     await node.look();
     // What it has sealed itself comes again, once.
     await node.look();
-    const before = connection.stats().outMsgs;
+    const before = nats.connection.stats().outMsgs;
     await node.look();
-    expect(connection.stats().outMsgs - before).toBeLessThan(6);
+    expect(nats.connection.stats().outMsgs - before).toBeLessThan(6);
   });
 
   it('are not sealed to any more when their node is deleted, though its agent runs on', async () => {

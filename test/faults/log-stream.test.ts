@@ -1,23 +1,9 @@
-import type { NatsConnection } from '@nats-io/transport-node';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createLogStream } from '../../activities/log-stream.ts';
-import type { LogStream } from '../../activities/log-stream.ts';
+import { describe, expect, it } from 'vitest';
 import { readLogs } from '../../faults/log-stream.ts';
-import { startNats } from '../support/nats.ts';
-import type { TestNats } from '../support/nats.ts';
+import { writeLog } from '../support/logs.ts';
+import { useNats } from '../support/nats.ts';
 
-let nats: TestNats;
-let connection: NatsConnection;
-let stream: LogStream;
-beforeAll(async () => {
-  nats = await startNats();
-  connection = await nats.connect();
-  stream = createLogStream(Promise.resolve(connection));
-});
-afterAll(async () => {
-  await connection.close();
-  await nats.dispose();
-});
+const nats = useNats();
 
 const ref = (run: string) => ({ run, resumption: 0, rank: 0 });
 const AT_MS = 1_790_000_000_123;
@@ -28,8 +14,7 @@ async function append(run: string, text: string, endReason?: string): Promise<vo
     timeNs: BigInt(AT_MS) * 1_000_000n,
     bytes: Buffer.from(text, 'latin1'),
   };
-  const addition = { entries: text === '' ? [] : [entry], ...(endReason !== undefined && { endReason }) };
-  await stream.append(ref(run), await stream.position(ref(run)), addition);
+  await writeLog(nats.connection, ref(run), text === '' ? [] : [entry], endReason);
 }
 
 describe('the log stream', () => {

@@ -4,8 +4,9 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
+import { onTestFinished } from 'vitest';
 import type { NodeSettings } from '../../activities/container-config.ts';
-import { createContainerLogs } from '../../activities/container-logs.ts';
+import { createContainerLogs, dockerLogOptions } from '../../activities/container-logs.ts';
 import type { ContainerLogs } from '../../activities/container-logs.ts';
 import { createContainerActivities } from '../../activities/container.ts';
 import type { RankExecution } from '../../activities/contract.ts';
@@ -19,7 +20,7 @@ import type { RunSpec } from '../../core/run-spec.ts';
 
 export const docker = createDocker(process.env['DOCKER_HOST']);
 
-/** A run of one rank with a name that no other test uses; `end` removes what it leaves. */
+/** A run of one rank with a name that no other test uses. */
 export function aRank(command: string, spec: Partial<RunSpec> = {}): RankExecution {
   const run = `test-${randomBytes(5).toString('hex')}`;
   return {
@@ -51,6 +52,30 @@ export function aRank(command: string, spec: Partial<RunSpec> = {}): RankExecuti
   };
 }
 
+/** One that gets a container: it is removed after the test. */
+export function aRankToRun(
+  command: string,
+  spec: Partial<RunSpec> = {},
+  more: Partial<RankExecution> = {},
+): RankExecution {
+  const rank = { ...aRank(command, spec), ...more };
+  onTestFinished(() => docker.remove(containerName(rank)));
+  return rank;
+}
+
+/** A rank whose container runs as an agent makes it, as far as logs are concerned. */
+export async function aLoggedRank(command: string, maxBytes = SETTINGS.logLimitBytes): Promise<RankRef> {
+  const rank = aRankToRun(command);
+  await docker.create({
+    name: containerName(rank),
+    Image: 'bash',
+    Cmd: ['bash', '-c', command],
+    HostConfig: { LogConfig: dockerLogOptions(maxBytes) },
+  });
+  await docker.start(containerName(rank));
+  return rank;
+}
+
 export const SETTINGS: NodeSettings = {
   controlPlane: 'test',
   inventory: { node: 'test-node', gpuType: null, gpus: 0, cpuSlots: 2, address: 'test-node' },
@@ -64,7 +89,7 @@ export const SETTINGS: NodeSettings = {
 
 /** One life of a node agent: its activities with a log shipper of their own. */
 export function anAgent(
-  connection: Promise<NatsConnection>,
+  connection: NatsConnection,
   settings: Partial<NodeSettings> = {},
   more: Partial<Parameters<typeof createContainerActivities>[0]> = {},
 ) {
@@ -73,10 +98,10 @@ export function anAgent(
 }
 
 export function aLogShipper(
-  connection: Promise<NatsConnection>,
+  connection: NatsConnection,
   settings: Partial<Parameters<typeof createContainerLogs>[0]> = {},
 ): ContainerLogs {
-  const stream = createLogStream(connection);
+  const stream = createLogStream(Promise.resolve(connection));
   return createContainerLogs({
     docker,
     stream,

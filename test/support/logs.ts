@@ -1,5 +1,6 @@
 /** Logs for tests: written as a node writes them, and read as people read them. */
-import type { LogStream } from '../../activities/log-stream.ts';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { createLogStream } from '../../activities/log-stream.ts';
 import { Connections } from '../../client/connection.ts';
 import type { LogChunk } from '../../client/log-reader.ts';
 import { Logs } from '../../client/logs.ts';
@@ -18,11 +19,12 @@ export function line(text: string, timeMs = 0, stream: LogEntry['stream'] = 'std
 
 /** As a node does it: until it is stored, and never twice. */
 export async function writeLog(
-  stream: LogStream,
+  connection: NatsConnection,
   ref: RankRef,
   entries: readonly LogEntry[],
   endReason?: string,
 ): Promise<void> {
+  const stream = createLogStream(Promise.resolve(connection));
   const addition = { entries, ...(endReason !== undefined && { endReason }) };
   const before = await untilItWorks(() => stream.position(ref));
   for (let at = before; at.nextEntry === before.nextEntry && at.ended === before.ended;) {

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { connect } from '@nats-io/transport-node';
+import { beforeAll, beforeEach } from 'vitest';
 
 export interface TestNats {
   readonly url: string;
@@ -28,6 +29,29 @@ export interface TestNats {
   restart(config: string): Promise<void>;
   /** Ends the server and removes its data. */
   dispose(): Promise<void>;
+}
+
+export interface ConnectedNats extends TestNats {
+  readonly connection: NatsConnection;
+}
+
+/**
+ * A server for all tests of the file that calls this, or a new one for each of them. Hooks that the file registers after
+ * this have it, also those that end things.
+ */
+export function useNats(scope: 'file' | 'test' = 'file'): ConnectedNats {
+  const used = {} as ConnectedNats;
+  const before = scope === 'file' ? beforeAll : beforeEach;
+  before(async () => {
+    const nats = await startNats();
+    const connection = await nats.connect();
+    Object.assign(used, nats, { connection });
+    return async () => {
+      await connection.close();
+      await nats.dispose();
+    };
+  });
+  return used;
 }
 
 export async function startNats(): Promise<TestNats> {

@@ -12,23 +12,20 @@ import { processesOf } from '../../activities/stray-processes.ts';
 import { containerName } from '../../core/naming.ts';
 import { createGuardNotes } from '../../workers/guard-notes.ts';
 import { fencingTimes, leaseWriter, uptimeMs } from '../../workers/node-lease.ts';
-import { aRank, containerOf, docker, eventually, SETTINGS } from '../support/docker.ts';
+import { aRankToRun, containerOf, docker, eventually, SETTINGS } from '../support/docker.ts';
 import { aDockerProxy } from '../support/docker-proxy.ts';
 
 const LEASE_MS = 3_000;
 
 let state: string;
 let guards: ChildProcess[];
-let ranks: RankExecution[];
 
 beforeEach(async () => {
   state = await mkdtemp(path.join(tmpdir(), 'mcli-test-guard-'));
   guards = [];
-  ranks = [];
 });
 afterEach(async () => {
   for (const guard of guards) guard.kill('SIGKILL');
-  await Promise.all(ranks.map((rank) => docker.remove(containerName(rank))));
   await rm(state, { recursive: true });
 });
 
@@ -185,8 +182,7 @@ function startGuard(leaseMs: number, options: GuardOptions = {}): ChildProcess {
 }
 
 async function aContainer(command: string, node = 'test-node'): Promise<RankExecution> {
-  const rank = { ...aRank(command), cluster: CLUSTER, node };
-  ranks.push(rank);
+  const rank = aRankToRun(command, {}, { cluster: CLUSTER, node });
   const config = containerConfig(rank, SETTINGS, false);
   await docker.create({ ...config, Cmd: ['bash', '-c', command] });
   await docker.start(containerName(rank));
