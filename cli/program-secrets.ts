@@ -2,7 +2,7 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import type { CliContext } from './context.ts';
-import type { Dispatch } from './program.ts';
+import type { Dispatch } from './dispatch.ts';
 import type { SecretFlags } from './secret-input.ts';
 import type { SecretWord } from './secret-types.ts';
 

@@ -2,11 +2,8 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { StackChanges } from '../stack/settings.ts';
 import type { CliContext } from './context.ts';
+import type { Dispatch } from './dispatch.ts';
 import { addCreate, addDeleteSecret, addGetSecrets } from './program-secrets.ts';
-
-/** What a command answers with: its exit code. */
-type Handler = () => Promise<number>;
-export type Dispatch = (handler: Handler) => Promise<void>;
 
 const DEFAULT_LIMIT = 50;
 

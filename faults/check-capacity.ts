@@ -1,8 +1,8 @@
 /** Capacity: what is leased is leased once, what runs has a lease, and no two containers have one GPU. */
 import type { ContainerLife, Evidence, LeaseTime, NodeFacts } from './evidence.ts';
-import type { Findings } from './check.ts';
 import { nameOf, overlaps } from './check-containers.ts';
-import { groupBy, Notes } from './findings.ts';
+import type { Findings } from './findings.ts';
+import { Notes } from './findings.ts';
 import { orderOf } from './orders.ts';
 
 /** Docker's events carry the daemon's time of an end, which comes a little later than the end. */
@@ -67,7 +67,10 @@ function checkLeases(notes: Notes, evidence: Evidence): void {
     const wanted = `${order.gpus} GPUs for ${order.ranks} ranks`;
     notes.object('gang-whole', lease.run, `it wanted ${wanted}, and got ${nameOfLease(lease)}`);
   }
-  for (const [first, ...more] of groupBy(leases, ({ run, resumption }) => `${run} ${resumption}`).values()) {
+  for (const [first, ...more] of Map.groupBy(
+    leases,
+    ({ run, resumption }) => `${run} ${resumption}`,
+  ).values()) {
     if (first === undefined || more.length === 0) continue;
     const fences = [first, ...more].map(({ fence }) => fence).join(', ');
     notes.object('gang-whole', first.run, `resumption ${first.resumption} got several leases: ${fences}`);
@@ -82,7 +85,7 @@ function checkHeld(notes: Notes, containers: readonly ContainerLife[]): void {
   const held = containers.flatMap((life) =>
     life.gpuIds.map((gpu) => ({ ...life, gpu: `${life.node}/${gpu}` })),
   );
-  for (const [gpu, holders] of groupBy(held, ({ gpu }) => gpu)) {
+  for (const [gpu, holders] of Map.groupBy(held, ({ gpu }) => gpu)) {
     notes.look('gpu-held-once', holders.length);
     for (const [earlier, later] of overlaps(holders)) {
       const message = `${nameOf(later)} began on GPU ${gpu} while ${nameOf(earlier)} was on it`;
@@ -129,7 +132,7 @@ function checkNode(notes: Notes, { name, gpus, cpuSlots }: NodeFacts, leases: re
       .filter(({ node }) => node === name)
       .map(({ gpuIds }) => ({ run, gpuIds, startedAt: grantedEvent, aliveUntil: endedEvent })),
   );
-  const byGpu = groupBy(
+  const byGpu = Map.groupBy(
     shares.flatMap((share) => share.gpuIds.map((gpu) => ({ ...share, gpu }))),
     ({ gpu }) => String(gpu),
   );

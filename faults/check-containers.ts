@@ -1,11 +1,11 @@
 /** Never two containers of one rank at a time, on whatever nodes, and none twice. */
 import type { ContainerLife, Evidence } from './evidence.ts';
-import type { Findings } from './check.ts';
-import { groupBy, Notes } from './findings.ts';
+import type { Findings } from './findings.ts';
+import { Notes } from './findings.ts';
 
 export function checkContainers({ containers }: Evidence): Findings {
   const notes = new Notes();
-  for (const lives of groupBy(containers, ({ run, rank }) => `${run} ${rank}`).values()) {
+  for (const lives of Map.groupBy(containers, ({ run, rank }) => `${run} ${rank}`).values()) {
     notes.look('one-container', lives.length);
     for (const [earlier, later] of overlaps(lives)) {
       const overlapMs = Math.min(earlier.aliveUntil, later.aliveUntil) - later.startedAt;
@@ -16,7 +16,7 @@ export function checkContainers({ containers }: Evidence): Findings {
       );
     }
   }
-  const byName = groupBy(containers, ({ run, resumption, rank }) => `${run} ${resumption} ${rank}`);
+  const byName = Map.groupBy(containers, ({ run, resumption, rank }) => `${run} ${resumption} ${rank}`);
   for (const [first, ...more] of byName.values()) {
     notes.look('started-once');
     if (first === undefined || more.length === 0) continue;

@@ -1,9 +1,9 @@
 /** Is every run there that was accepted, does it end, and once, and do its statuses go forward. */
-import type { Findings } from './check.ts';
 import { checkResumptions } from './check-resumptions.ts';
 import { checkStatus } from './check-status.ts';
 import type { Evidence, Execution, RunOrder } from './evidence.ts';
-import { groupBy, Notes } from './findings.ts';
+import type { Findings } from './findings.ts';
+import { Notes } from './findings.ts';
 import { orderOf } from './orders.ts';
 
 /** A run goes from smaller numbers to larger ones, and may leave some out. */
@@ -21,7 +21,7 @@ const TERMINAL = new Set(['COMPLETED', 'STOPPED', 'FAILED']);
 
 export function checkEnds(evidence: Evidence): Findings {
   const notes = new Notes();
-  const executions = groupBy(evidence.executions, ({ run }) => run);
+  const executions = Map.groupBy(evidence.executions, ({ run }) => run);
   for (const run of evidence.orders.flatMap(({ accepted }) => accepted)) {
     notes.look('accepted-exists');
     if (!executions.has(run)) notes.object('accepted-exists', run, 'mcli accepted it, and it is nowhere');

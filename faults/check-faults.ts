@@ -1,6 +1,6 @@
 /** Did the suite do what it set out to do, and was everything well again after it. */
-import type { Findings } from './check.ts';
 import type { Evidence } from './evidence.ts';
+import type { Findings } from './findings.ts';
 import { Notes } from './findings.ts';
 
 /** Some come at the end, when nothing is left to be killed. */

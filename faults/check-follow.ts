@@ -1,6 +1,6 @@
 /** Is what `mcli logs` prints the log, at the end and all the while. */
 import type { Evidence, FollowedLog, RankLog, ReadLog } from './evidence.ts';
-import type { Findings } from './check.ts';
+import type { Findings } from './findings.ts';
 import { Notes } from './findings.ts';
 import { allLines, headOf, shown } from './log-lines.ts';
 import { wasOutOfReach } from './outages.ts';

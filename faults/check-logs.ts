@@ -1,8 +1,8 @@
 /** Is every line in the log that was printed, once, in order, and as it was printed. */
 import { endedByItself } from './causes.ts';
 import type { ContainerLife, Evidence, RankLog, RunOrder } from './evidence.ts';
-import type { Findings } from './check.ts';
-import { groupBy, Notes } from './findings.ts';
+import type { Findings } from './findings.ts';
+import { Notes } from './findings.ts';
 import { describe, headOf, numberOf, rangesOf, shown, split } from './log-lines.ts';
 import { orderOf } from './orders.ts';
 import { dockerFaults } from './outages.ts';
@@ -16,8 +16,8 @@ const READ_WITHIN_MS = 2_000;
 
 export function checkLogs(evidence: Evidence): Findings {
   const notes = new Notes();
-  const logs = groupBy(evidence.logs, keyOf);
-  const lives = groupBy(evidence.containers, keyOf);
+  const logs = Map.groupBy(evidence.logs, keyOf);
+  const lives = Map.groupBy(evidence.containers, keyOf);
   for (const key of new Set([...logs.keys(), ...lives.keys()])) {
     const log = logs.get(key)?.[0];
     const containers = lives.get(key) ?? [];

@@ -1,7 +1,6 @@
 /** Puts together what is to be judged, when all has ended or nobody waits any longer. */
 import { natsUrl } from '../stack/addresses.ts';
 import type { Evidence, RankLog, ReadLog } from './evidence.ts';
-import { groupBy } from './findings.ts';
 import { readCapacity, readExecutions } from './histories.ts';
 import type { Injector } from './inject.ts';
 import { readLogs } from './log-stream.ts';
@@ -51,7 +50,7 @@ async function readAsPeopleDo(
   probes: readonly string[],
 ): Promise<ReadLog[]> {
   const told = logs.filter(({ run }) => !probes.some((name) => run.startsWith(`${name}-`)));
-  const chosen = [...groupBy(told, ({ run }) => run).values()].flatMap(
+  const chosen = [...Map.groupBy(told, ({ run }) => run).values()].flatMap(
     (own, index) => own[index % own.length] ?? [],
   );
   const reads: ReadLog[] = [];

@@ -2,7 +2,7 @@
 import { cp, mkdtemp, readdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { Violation } from './check.ts';
+import type { Violation } from './findings.ts';
 import type { Evidence } from './evidence.ts';
 import { NODES } from './world.ts';
 

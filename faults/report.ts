@@ -1,11 +1,10 @@
 /** What the suite tells in the end: counts, times to recover, violations. */
 import { alignColumns } from '../cli/output/table.ts';
-import type { Findings, Invariant, Violation } from './check.ts';
-import { INVARIANTS } from './check.ts';
+import type { Findings, Invariant, Violation } from './findings.ts';
+import { INVARIANTS } from './findings.ts';
 import { causesOf } from './causes.ts';
 import type { Cause } from './causes.ts';
 import type { Evidence, Fault } from './evidence.ts';
-import { groupBy } from './findings.ts';
 import { orderOf } from './orders.ts';
 import { timelineOf } from './timeline.ts';
 
@@ -39,7 +38,7 @@ interface FaultRow {
 }
 
 export function makeReport(evidence: Evidence, findings: Findings, seconds: number): Report {
-  const statuses = groupBy(evidence.executions, ({ closed }) => closed?.status ?? closed?.type ?? 'open');
+  const statuses = Map.groupBy(evidence.executions, ({ closed }) => closed?.status ?? closed?.type ?? 'open');
   return {
     seed: evidence.seed,
     seconds: Math.round(seconds),
@@ -63,11 +62,11 @@ function causeCounts(evidence: Evidence): Report['causes'] {
       order ? causesOf(evidence, { order, execution, index }) : [],
     ).flat();
   });
-  return Object.fromEntries([...groupBy(causes, String)].map(([cause, found]) => [cause, found.length]));
+  return Object.fromEntries([...Map.groupBy(causes, String)].map(([cause, found]) => [cause, found.length]));
 }
 
 function faultRows(faults: readonly Fault[]): FaultRow[] {
-  return [...groupBy(faults, ({ kind }) => kind)]
+  return [...Map.groupBy(faults, ({ kind }) => kind)]
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([kind, hits]) =>
       row(
@@ -122,7 +121,7 @@ function row(kind: string, milliseconds: readonly (number | undefined)[]): Fault
 
 export function renderReport(report: Report, evidence: Evidence): string {
   const general = [faultTable(report), invariantTable(report), summaryOf(report)];
-  const violations = [...groupBy(report.violations, ({ run }) => run ?? '')].map(([run, own]) =>
+  const violations = [...Map.groupBy(report.violations, ({ run }) => run ?? '')].map(([run, own]) =>
     violationsOf(evidence, run, own),
   );
   const verdict =
@@ -151,7 +150,7 @@ function faultTable({ faults, skipped }: Report): string {
 }
 
 function invariantTable({ looks, violations }: Report): string {
-  const violated = groupBy(violations, ({ invariant }) => invariant);
+  const violated = Map.groupBy(violations, ({ invariant }) => invariant);
   const rows = INVARIANT_NAMES.map((invariant) => [
     INVARIANTS[invariant],
     String(looks[invariant] ?? 0),

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { check, INVARIANTS } from '../../faults/check.ts';
+import { check } from '../../faults/check.ts';
+import { INVARIANTS } from '../../faults/findings.ts';
 import type { ContainerLife, Evidence, RankLog } from '../../faults/evidence.ts';
 import { aCut, aDay, aFault, aLoss, COUNTS_TO_FIVE, ENDLESS, heldFor, RUN } from './evidence.ts';
 import { messages, objections } from './objections.ts';

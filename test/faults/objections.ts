@@ -1,6 +1,6 @@
 /** What the checker says about evidence, in short. */
 import { check } from '../../faults/check.ts';
-import type { Invariant } from '../../faults/check.ts';
+import type { Invariant } from '../../faults/findings.ts';
 import type { Evidence } from '../../faults/evidence.ts';
 
 /** Invariants that are objected to, each once. */
