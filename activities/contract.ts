@@ -7,8 +7,7 @@ import type { PackedCluster } from '../core/cluster-state.ts';
 import type { ProgramExit } from '../core/failures.ts';
 import type { RankRef } from '../core/naming.ts';
 import type { RankReport } from '../core/rank-report.ts';
-import type { Problem } from '../core/run-problem.ts';
-import type { ResourceRequest, RunSpec } from '../core/run-spec.ts';
+import type { Construction, RunSpec } from '../core/run-spec.ts';
 import type { OpenedTrackers, RunEnd, TrackerEntry } from '../core/tracking.ts';
 import type { GrantedLease, KeptOrder, NodeReport, Release, Revocation } from '../workflows/messages.ts';
 
@@ -101,11 +100,6 @@ export interface NodeActivities {
   /** Runs as long as the node is in service: its heartbeat is the node's. */
   'serve-node'(input: { readonly cluster: string; readonly node: string }): Promise<void>;
 }
-
-/** What construction answers; a rejection is an answer too. */
-export type Construction =
-  | { readonly accepted: true; readonly resources: ResourceRequest; readonly warnings: readonly string[] }
-  | { readonly accepted: false; readonly problems: readonly Problem[] };
 
 /** Served by the control worker. */
 export interface ControlActivities {

@@ -4,12 +4,12 @@
 import type { Client } from '@temporalio/client';
 import { decodeFromPayloadsAtIndex } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import type { temporal } from '@temporalio/proto';
-import type { Construction, RankAssignment } from '../activities/contract.ts';
+import type { RankAssignment } from '../activities/contract.ts';
 import { WORKFLOW_TYPES } from '../core/naming.ts';
 import type { FailureType } from '../core/failures.ts';
 import type { RankReport } from '../core/rank-report.ts';
 import type { RunInput, RunOutcome } from '../core/run.ts';
-import type { ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
+import type { Construction, ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
 import { isTerminal } from '../core/run-status.ts';
 import type { RunStatus } from '../core/run-status.ts';
 import type { OpenedTrackers, TrackerEntry } from '../core/tracking.ts';

@@ -6,7 +6,6 @@ import {
   WorkflowUpdateRPCTimeoutOrCancelledError,
 } from '@temporalio/client';
 import type { Client } from '@temporalio/client';
-import type { Construction } from '../activities/contract.ts';
 import {
   clusterWorkflowId,
   CONTROL_QUEUE,
@@ -18,7 +17,7 @@ import {
 import type { RankReport } from '../core/rank-report.ts';
 import { DEFAULT_GRACE_MS } from '../core/run.ts';
 import type { RunInput } from '../core/run.ts';
-import type { RunSpec, SchedulingRequest } from '../core/run-spec.ts';
+import type { Construction, RunSpec, SchedulingRequest } from '../core/run-spec.ts';
 import { userFault } from '../core/secret.ts';
 import {
   constructedUpdate,

@@ -3,6 +3,7 @@
  * Plain JSON, because it travels through Temporal. `run-file.ts` makes one from YAML.
  */
 import type { Priority } from './priority.ts';
+import type { Problem } from './run-problem.ts';
 
 export type JsonValue =
   string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
@@ -94,3 +95,8 @@ export interface ResourceRequest {
   /** Only these nodes may be used; empty means any. */
   readonly nodeNames: readonly string[];
 }
+
+/** What construction answers; a rejection is an answer too. */
+export type Construction =
+  | { readonly accepted: true; readonly resources: ResourceRequest; readonly warnings: readonly string[] }
+  | { readonly accepted: false; readonly problems: readonly Problem[] };

@@ -3,11 +3,10 @@
  * Built by hand and not with `defineSignal`, which would bring the whole workflow runtime into the CLI.
  */
 import type { QueryDefinition, SignalDefinition, UpdateDefinition } from '@temporalio/common';
-import type { Construction } from '../activities/contract.ts';
 import type { CapacityRequest, ClusterNode, ClusterSnapshot, Lease, NodeInventory } from '../core/cluster.ts';
 import type { RunTimeHistory } from '../core/estimates.ts';
 import type { Priority } from '../core/priority.ts';
-import type { SchedulingRequest } from '../core/run-spec.ts';
+import type { Construction, SchedulingRequest } from '../core/run-spec.ts';
 import type { Decision } from '../core/scheduler.ts';
 
 const defineSignal = <Args extends unknown[]>(name: string) =>

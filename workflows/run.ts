@@ -14,13 +14,12 @@ import {
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { Construction } from '../activities/contract.ts';
 import type { CapacityRequest, Lease } from '../core/cluster.ts';
 import { describeStop, failureClass, isNodeFailure } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
 import { LONG_RUN_MS, MAX_SYSTEM_RETRIES } from '../core/run.ts';
 import type { RunInput, RunOutcome } from '../core/run.ts';
-import type { ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
+import type { Construction, ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
 import type { RunStatus } from '../core/run-status.ts';
 import { trackersOf } from '../core/tracking.ts';
 import type { OpenedTrackers } from '../core/tracking.ts';

@@ -6,19 +6,14 @@ import type { Client } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker } from '@temporalio/worker';
 import type { WorkflowBundleWithSourceMap } from '@temporalio/worker';
-import type {
-  Construction,
-  ControlActivities,
-  NodeActivities,
-  RankExecution,
-} from '../../activities/contract.ts';
+import type { ControlActivities, NodeActivities, RankExecution } from '../../activities/contract.ts';
 import { RunHistory } from '../../client/run-history.ts';
 import type { RunDetails } from '../../client/run-history.ts';
 import type { CapacityRequest, Lease } from '../../core/cluster.ts';
 import type { FailureType } from '../../core/failures.ts';
 import { CONTROL_QUEUE, nodeQueue, trackingWorkflowId } from '../../core/naming.ts';
 import type { RunInput } from '../../core/run.ts';
-import type { Integration, RunSpec } from '../../core/run-spec.ts';
+import type { Construction, Integration, RunSpec } from '../../core/run-spec.ts';
 import type { OpenedTrackers, RunEnd } from '../../core/tracking.ts';
 import {
   clusterRestartedSignal,
