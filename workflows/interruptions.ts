@@ -94,3 +94,8 @@ export class Interruptions {
     this.leaseEnds.clear();
   }
 }
+
+/** What handlers start is of the workflow's own scope, which ends when it is cancelled in Temporal; the run goes on. */
+export function outlivingCancellation(work: () => Promise<void>): Promise<void> {
+  return patched('handlers-outlive-cancellation') ? CancellationScope.nonCancellable(work) : work();
+}

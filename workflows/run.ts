@@ -17,12 +17,12 @@ import {
 import type { CapacityRequest, Lease } from '../core/cluster.ts';
 import { describeStop, failureClass, isNodeFailure } from '../core/failures.ts';
 import type { RunFailure } from '../core/failures.ts';
-import { LONG_RUN_MS, MAX_SYSTEM_RETRIES } from '../core/run.ts';
 import type { RunInput, RunOutcome } from '../core/run.ts';
 import type { Construction, ResourceRequest, SchedulingRequest } from '../core/run-spec.ts';
 import type { RunStatus } from '../core/run-status.ts';
 import { trackersOf } from '../core/tracking.ts';
 import type { OpenedTrackers } from '../core/tracking.ts';
+import { CapacityClaim } from './capacity-claim.ts';
 import {
   assembleGang,
   executeCommand,
@@ -37,7 +37,7 @@ import {
   StopOrders,
 } from './gang.ts';
 import type { Gang } from './gang.ts';
-import { Interruptions } from './interruptions.ts';
+import { Interruptions, outlivingCancellation } from './interruptions.ts';
 import {
   clusterRestartedSignal,
   constructedUpdate,
@@ -47,14 +47,11 @@ import {
   stopSignal,
 } from './messages.ts';
 import type { GrantedLease, SchedulingChange, StopOrder } from './messages.ts';
-import { constructionActivities, controlActivities } from './run-activities.ts';
+import { Retries } from './retries.ts';
+import { constructionActivities } from './run-activities.ts';
 import { showConstructed, showPriority, showStatus } from './run-status-board.ts';
 import { TimeLimit } from './time-limit.ts';
 import { reportLater } from './tracking.ts';
-
-/** Of 51,200 and 50 MB: a resumption of many ranks takes some thousand events, and twice its file for each rank. */
-const MAX_HISTORY_EVENTS = 40_000;
-const MAX_HISTORY_BYTES = 30 * 1024 ** 2;
 
 /** A rejected run answers with its construction, and leaves no trace in `get runs`. */
 export async function run(input: RunInput): Promise<RunOutcome | Construction> {
@@ -107,11 +104,6 @@ function refuseNonsense({ maxRetries, maxDurationHours }: SchedulingChange): voi
   }
 }
 
-/** What handlers start is of the workflow's own scope, which ends when it is cancelled in Temporal; the run goes on. */
-function outlivingCancellation(work: () => Promise<void>): Promise<void> {
-  return patched('handlers-outlive-cancellation') ? CancellationScope.nonCancellable(work) : work();
-}
-
 async function constructRun({ spec }: RunInput): Promise<Construction> {
   try {
     return await constructionActivities(`Validate ${spec.name}`).construct({ spec });
@@ -134,12 +126,10 @@ class LiveRun {
   private readonly input: RunInput;
   private readonly resources: ResourceRequest;
   private readonly interruptions: Interruptions;
-  private readonly grants: GrantedLease[];
-  /** Grants with lower fencing numbers are of an earlier life of the cluster, and came late. */
-  private firstFence = 0;
+  private readonly claim: CapacityClaim;
+  private readonly retries = new Retries();
   private resumption = 0;
   private readonly timeLimit: TimeLimit;
-  private lease: Lease | undefined;
   /** From the grant to the end of the resumption. */
   private gang: Gang | undefined;
   /** Of the last lease, in the order of the ranks. */
@@ -148,14 +138,6 @@ class LiveRun {
   private stops = new StopOrders();
   private terminating = false;
   private scheduling: SchedulingRequest;
-  /** True from the request for capacity to its release: the cluster knows of this resumption. */
-  private registered = false;
-  /** Must be over before the release is sent: a request that comes after it would hold the capacity for ever. */
-  private readonly askings = new Set<Promise<void>>();
-  private systemRetries = 0;
-  private userRetries = 0;
-  /** True when no further resumption fits in the history. */
-  private isExhausted = false;
   /** When the command of this resumption was started, in epoch milliseconds. */
   private runsSince: number | undefined;
   /** What the trackers have answered last. */
@@ -170,15 +152,25 @@ class LiveRun {
     this.input = input;
     this.resources = resources;
     this.interruptions = interruptions;
-    this.grants = grants;
     this.isTracked = trackersOf(input.spec).length > 0 && patched('trackers');
     this.scheduling = input.spec.scheduling;
+    const { cluster, gpus } = resources;
+    this.claim = new CapacityClaim(
+      {
+        run: this.name,
+        cluster,
+        gpus,
+        resumption: () => this.resumption,
+        request: (held) => this.capacityRequest(held),
+      },
+      grants,
+    );
     this.timeLimit = new TimeLimit(
       () => this.scheduling.maxDurationHours,
       (message) => interruptions.interrupt({ type: 'MaxDuration', message }),
     );
     interruptions.onInterrupt = (cause) => {
-      if (this.lease) this.terminate(cause);
+      if (this.claim.lease) this.terminate(cause);
       if (this.gang && patched('stop-container')) {
         const { stops, gang } = this;
         if (stops.given && patched('one-stop-order')) return;
@@ -190,46 +182,12 @@ class LiveRun {
   async changeScheduling(change: SchedulingChange): Promise<SchedulingRequest> {
     this.scheduling = { ...this.scheduling, ...change };
     if (change.priority !== undefined) showPriority(change.priority);
-    await this.askAgain();
+    await this.claim.askAgain();
     return this.scheduling;
   }
 
-  /** Tells the cluster again what this resumption wants, or holds. */
-  async askAgain(): Promise<void> {
-    if (!this.registered) return;
-    const { cluster } = this.resources;
-    const held = this.held();
-    const asking = outlivingCancellation(() =>
-      controlActivities(`Tell ${cluster} again`)['wait-for-capacity']({
-        cluster,
-        request: this.capacityRequest(),
-        ...(held ? { held } : {}),
-      }),
-    );
-    this.askings.add(asking);
-    await asking.finally(() => this.askings.delete(asking));
-  }
-
-  /** The cluster knows nothing any more. What this run does not hold yet will be given to others. */
-  async clusterRestarted(firstFence = 0): Promise<void> {
-    if (!this.held()) this.firstFence = firstFence;
-    if (this.registered) return await this.askAgain();
-    // The cluster waits for everybody's word before it gives anything out.
-    if (!patched('says-it-holds-nothing')) return;
-    const { cluster } = this.resources;
-    // Of one that is over: the answer may come when this run has asked for the capacity of the next.
-    const nothing = { cluster, run: this.name, resumption: this.resumption - 1, ranToEnd: false };
-    await outlivingCancellation(() => controlActivities(`Tell ${cluster} again`).complete(nothing));
-  }
-
-  private held(): Lease | undefined {
-    return this.lease ?? this.granted()?.lease;
-  }
-
-  private granted(): GrantedLease | undefined {
-    return this.grants.find(
-      ({ lease }) => lease.request.resumption === this.resumption && lease.fence >= this.firstFence,
-    );
+  clusterRestarted(firstFence: number | undefined): Promise<void> {
+    return this.claim.clusterRestarted(firstFence);
   }
 
   async live(): Promise<RunOutcome> {
@@ -260,9 +218,9 @@ class LiveRun {
         this.resumption += 1;
       }
       this.interruptions.clear();
-      this.lease = undefined;
+      this.claim.lease = undefined;
       // A stop ends the back-off.
-      await condition(() => this.interruptions.cause !== undefined, this.backoffMs(failure));
+      await condition(() => this.interruptions.cause !== undefined, this.retries.pauseMs(failure));
     }
   }
 
@@ -318,17 +276,9 @@ class LiveRun {
   }
 
   private async giveBack(failure: RunFailure | undefined): Promise<void> {
-    this.registered = false;
-    const askings = [...this.askings];
-    // A run of an earlier build waited for the last one only.
-    if (askings.length > 1 && patched('all-askings')) await Promise.all(askings);
-    else await askings.at(-1);
     const { node, message = '' } = failure ?? {};
     const speaksAgainstNode = failure && isNodeFailure(failure.type) && node !== undefined;
-    await controlActivities(`Give back the capacity of resumption ${this.resumption}`).complete({
-      cluster: this.resources.cluster,
-      run: this.name,
-      resumption: this.resumption,
+    await this.claim.release({
       ranToEnd: failure === undefined || failure.exitCode !== undefined,
       ...(speaksAgainstNode ? { nodeFailure: { node, message } } : {}),
     });
@@ -348,26 +298,15 @@ class LiveRun {
 
   private async waitForCapacity(): Promise<Gang> {
     if (this.resumption === 0) this.show('QUEUED', undefined, 'Waiting for capacity.');
-    const { cluster } = this.resources;
-    this.registered = true;
-    // Only a run that was reset has grants already, of resumptions that are over.
-    this.grants.length = 0;
-    await controlActivities(`Ask ${cluster} for ${this.resources.gpus} GPUs`)['wait-for-capacity']({
-      cluster,
-      request: this.capacityRequest(),
-    });
-    await condition(() => this.granted() !== undefined);
-    const { lease, masterAddress } = this.granted() as GrantedLease;
-    this.lease = lease;
+    const { lease, masterAddress } = await this.claim.untilGranted();
     this.lastNodes = [...new Set(lease.ranks.map(({ node }) => node))];
     return assembleGang(this.input, this.resources, lease, masterAddress);
   }
 
-  private capacityRequest(): CapacityRequest {
+  private capacityRequest(held: Lease | undefined): CapacityRequest {
     const { spec, user } = this.input;
     const { gpuType, gpus, nodes, gpusPerNode, nodeNames } = this.resources;
     const leftMs = this.timeLimit.left();
-    const held = this.held();
     return {
       run: this.name,
       resumption: this.resumption,
@@ -386,38 +325,9 @@ class LiveRun {
     };
   }
 
-  /** Counts the failure, and tells whether another resumption follows it. */
   private mayResume(failure: RunFailure | undefined): boolean {
-    if (!failure || this.interruptions.final || !this.isWorthAnother(failure)) return false;
-    this.isExhausted = isHistoryFull();
-    return !this.isExhausted;
-  }
-
-  private isWorthAnother({ type }: RunFailure): boolean {
-    const { retryOnSystemFailure, maxRetries } = this.scheduling;
-    if (type === 'Preempted') return true;
-    if (failureClass(type).blame === 'system') {
-      if (this.ranLong()) this.systemRetries = 0;
-      this.systemRetries += 1;
-      return retryOnSystemFailure && this.systemRetries <= MAX_SYSTEM_RETRIES;
-    }
-    this.userRetries += 1;
-    return this.userRetries <= maxRetries;
-  }
-
-  /** Over months, nodes may be lost more often than ever in a row. */
-  private ranLong(): boolean {
-    const { runsSince, systemRetries } = this;
-    if (runsSince === undefined || systemRetries === 0) return false;
-    return Date.now() - runsSince >= LONG_RUN_MS && patched('long-runs-are-healthy');
-  }
-
-  /** A run that gives way keeps its place in the queue. */
-  private backoffMs(failure: RunFailure | undefined): number {
-    const earlierBuilds = backoffMs(this.systemRetries);
-    const retries = { system: this.systemRetries, user: this.userRetries, order: 0 };
-    const ms = backoffMs(failure ? retries[failureClass(failure.type).blame] : 0);
-    return ms !== earlierBuilds && patched('back-off-by-blame') ? ms : earlierBuilds;
+    if (!failure || this.interruptions.final) return false;
+    return this.retries.allow(failure, this.scheduling, this.runsSince);
   }
 
   private end(failure: RunFailure | undefined): RunOutcome {
@@ -429,7 +339,7 @@ class LiveRun {
       resumption: this.resumption,
       reason,
       message,
-      lease: this.lease,
+      lease: this.claim.lease,
       endedAt: new Date(),
     });
     return outcome;
@@ -439,7 +349,9 @@ class LiveRun {
     const message = [
       failure?.message ?? 'The command ended with exit code 0.',
       ...this.howItStopped(failure),
-      ...(this.isExhausted ? ['It is not tried again: its history is as long as Temporal allows.'] : []),
+      ...(this.retries.isExhausted
+        ? ['It is not tried again: its history is as long as Temporal allows.']
+        : []),
     ].join(' ');
     return {
       status: failure ? failureClass(failure.type).status : 'COMPLETED',
@@ -480,17 +392,10 @@ class LiveRun {
       resumption: this.resumption,
       reason: failure ? failureClass(failure.type).reason : '',
       message: failure?.message ?? message,
-      lease: this.lease,
+      lease: this.claim.lease,
       startedAt: status === 'RUNNING' ? this.timeLimit.startedAt : undefined,
     });
   }
-}
-
-/** Temporal ends a workflow whose history is too long, without a chance to stop anything: this run ends before. */
-function isHistoryFull(): boolean {
-  const { historyLength, historySize } = workflowInfo();
-  const isFull = historyLength > MAX_HISTORY_EVENTS || historySize > MAX_HISTORY_BYTES;
-  return isFull && patched('history-limit');
 }
 
 function finish(outcome: RunOutcome): RunOutcome {
@@ -502,9 +407,4 @@ function finish(outcome: RunOutcome): RunOutcome {
 
 function stopped({ by, reason }: StopOrder): RunFailure {
   return { type: 'StoppedByUser', message: `Stopped by ${by}${reason ? `: ${reason}` : ''}.` };
-}
-
-/** A first failure is retried at once; what keeps failing is not hammered. */
-function backoffMs(retries: number): number {
-  return retries <= 1 ? 0 : Math.min(60_000, 5_000 * 2 ** (retries - 2));
 }
