@@ -19,13 +19,12 @@ import type {
   Release,
   Revocation,
 } from './messages.ts';
+import { UnheardRuns } from './unheard-runs.ts';
 
 /** About 500 bytes each: a payload may have 2 MB. */
 const MAX_NOTICES = 1_000;
 /** A look at a run takes the server 5 ms. */
 const MAX_CHECKED_RUNS = 200;
-/** Runs that do not answer when everybody was asked are not waited for any longer after so many sweeps without an answer. */
-const SILENT_SWEEPS = 4;
 /** How long a forecast is told again. */
 const FORECAST_MS = 5_000;
 /** Failures of a node in a row, without a run that ended well, until nothing new starts there. */
@@ -63,12 +62,7 @@ export class Ledger {
   private readonly newest = new Map<string, number>();
   /** Runs that the last sweep found ended. */
   private suspects: Set<string>;
-  /** Runs that have yet to tell a cluster without a memory what they hold. */
-  private readonly unheard: Set<string>;
-  /** Who told it before all others were asked; absent when everybody is known. */
-  private heardEarly: Set<string> | undefined;
-  /** How many sweeps in a row have heard of none of them. */
-  private silentSweeps = 0;
+  private readonly unheard: UnheardRuns;
   /** Runs that got their lease in the pass that is being delivered. */
   private readonly admitted = new Set<string>();
   private sweeps: number;
@@ -92,15 +86,13 @@ export class Ledger {
     this.history = state.history;
     this.suspects = new Set(state.suspects);
     this.sweeps = state.sweeps ?? 0;
-    this.unheard = new Set(state.unheard);
+    this.unheard = new UnheardRuns(state.unheard ?? [], state.fresh);
     this.outbox = (packed.notices ?? []).flatMap((notice) => this.unpackNotice(notice));
-    if (state.fresh) this.heardEarly = new Set();
   }
 
   /** After a loss of all memory: nothing is given out before these runs have told what they hold. */
   expect(runs: readonly string[]): void {
-    for (const run of runs) if (!this.heardEarly?.has(run)) this.unheard.add(run);
-    this.heardEarly = undefined;
+    this.unheard.expect(runs);
   }
 
   request(request: CapacityRequest, held?: Lease): void {
@@ -267,7 +259,7 @@ export class Ledger {
         ...this.suspects,
         ...turn(holders, this.sweeps),
         ...turn(waiting, this.sweeps),
-        ...turn([...this.unheard], this.sweeps),
+        ...turn(this.unheard.names, this.sweeps),
       ]),
     ];
     const held = new Set(holders);
@@ -276,10 +268,7 @@ export class Ledger {
 
   /** Frees what runs still hold that have ended without a word, once their agents had the time to clear up. */
   sweep(endedRuns: readonly string[]): void {
-    const unheard = this.unheard.size;
-    for (const run of endedRuns) this.unheard.delete(run);
-    if (unheard > 0) this.silentSweeps = this.unheard.size < unheard ? 0 : this.silentSweeps + 1;
-    if (this.silentSweeps >= SILENT_SWEEPS) this.unheard.clear();
+    this.unheard.sweep(endedRuns);
     this.forget(endedRuns.filter((run) => this.suspects.has(run)));
     this.suspects = new Set(endedRuns);
     // Time alone can let a run start: an estimate that was outlived moves the reservation that it waits for.
@@ -303,8 +292,8 @@ export class Ledger {
 
   /** What the planner is told, and what else there is to do. */
   roundStart({ isTimerSet, isSweepDue }: Pick<RoundStart, 'isTimerSet' | 'isSweepDue'>): RoundStart {
-    const isIdle = this.isIdle() && this.unheard.size === 0;
-    const mayPlan = this.queue.size > 0 && this.unheard.size === 0;
+    const isIdle = this.isIdle() && this.unheard.isEmpty;
+    const mayPlan = this.queue.size > 0 && this.unheard.isEmpty;
     return {
       messages: this.messages,
       ...(mayPlan ? { cluster: this.state() } : {}),
@@ -384,7 +373,7 @@ export class Ledger {
       history: this.history,
       suspects: [...this.suspects],
       sweeps: this.sweeps,
-      unheard: [...this.unheard],
+      unheard: this.unheard.names,
     });
   }
 
@@ -461,8 +450,7 @@ export class Ledger {
   private hear(run: string): void {
     this.messages += 1;
     this.touch();
-    this.heardEarly?.add(run);
-    if (this.unheard.delete(run)) this.silentSweeps = 0;
+    this.unheard.hear(run);
   }
 
   private touch(): void {
