@@ -16,7 +16,7 @@ export function checkStatus(notes: Notes, evidence: Evidence, order: RunOrder, e
   const expected = expectedEnd(order, run);
   if (actual !== expected) notes.object('right-status', run, `it ended as ${actual}, not as ${expected}`);
   checkProof(notes, evidence, { order, run, resumption: last?.resumption ?? 0 });
-  if (order.hasTimeLimit) checkHasRun(notes, evidence, run);
+  if (order.hasTimeLimit) checkHasRun(notes, evidence, run, last?.resumption ?? 0);
 }
 
 /** Written as `STATUS (reason) code`. */
@@ -60,16 +60,25 @@ function checkProof(
   }
 }
 
-/** Time is counted from when a run has its place: without a fault meanwhile, it has had a container. */
-function checkHasRun(notes: Notes, { leases, containers, faults }: Evidence, run: string): void {
+/**
+ * Time is counted from when a run has its place: without a fault meanwhile, it has had a container. Unless it had to
+ * leave that place at once: that there was a reason for it is proven elsewhere.
+ */
+function checkHasRun(
+  notes: Notes,
+  { leases, containers, faults }: Evidence,
+  run: string,
+  resumption: number,
+): void {
   notes.look('right-status');
   if (containers.some((life) => life.run === run)) return;
   const isHindered = leases.some(
     (lease) =>
       lease.run === run &&
-      faults.some(
-        ({ at, wellAt = Infinity }) => at <= (lease.endedAt ?? Infinity) && wellAt >= lease.grantedAt,
-      ),
+      (lease.resumption < resumption ||
+        faults.some(
+          ({ at, wellAt = Infinity }) => at <= (lease.endedAt ?? Infinity) && wellAt >= lease.grantedAt,
+        )),
   );
   if (!isHindered) notes.object('right-status', run, 'its time was over, and it never had a container');
 }

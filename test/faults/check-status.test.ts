@@ -61,9 +61,10 @@ describe('a run that ended by itself', () => {
 });
 
 describe('a run whose time is over', () => {
-  const over = (faults: readonly Fault[] = []) =>
+  const over = (faults: readonly Fault[] = [], resumptions = [['n0']]) =>
     withLives(
       aDay({
+        resumptions,
         program: ENDLESS,
         order: { hasTimeLimit: true },
         end: { status: 'STOPPED', reason: 'MaxDuration' },
@@ -79,6 +80,12 @@ describe('a run whose time is over', () => {
     expect(objections(over([aFault('kill-agent', { at: -3_000, wellAt: -1_000 })]))).toEqual([
       'right-status',
     ]);
+  });
+
+  it('may have had to leave its place before that, if there was a reason', () => {
+    const twice = over([], [['n0'], ['n0']]);
+    expect(objections({ ...twice, leases: twice.leases.slice(0, 1) })).toEqual(['goes-on']);
+    expect(objections({ ...twice, leases: twice.leases.slice(1) })).toContain('right-status');
   });
 
   it('has had capacity', () => {
