@@ -126,16 +126,23 @@ class Watched implements WatchedRank {
   /** Whatever goes wrong with it, the run is not to suffer. */
   async #read(last: boolean): Promise<void> {
     try {
-      const secrets = this.#mask ? [] : await this.#dependencies.secretsOf(this.#input);
-      // Whatever is reported goes into the history.
-      if (secrets === undefined) return;
-      const mask = (this.#mask ??= createSecretMask(secrets));
-      for await (const lines of this.#reader.read(last)) this.#add(withoutSecrets(lines, mask));
+      for await (const lines of this.#reader.read(last)) {
+        const mask = await this.#secretMask();
+        if (mask) this.#add(withoutSecrets(lines, mask));
+      }
     } catch (error) {
       if (!this.#hasWarned)
         console.error(`The progress file of ${containerName(this.#input)} cannot be read: ${String(error)}`);
       this.#hasWarned = true;
     }
+  }
+
+  /** Asked for when the program has said something: before there is a container, nobody knows its secrets. */
+  async #secretMask(): Promise<SecretMask | undefined> {
+    if (this.#mask) return this.#mask;
+    const secrets = await this.#dependencies.secretsOf(this.#input);
+    this.#mask = secrets && createSecretMask(secrets);
+    return this.#mask;
   }
 
   #add(lines: ProgressLines): void {

@@ -10,6 +10,7 @@ import type { GpuMonitor } from '../../activities/gpu-monitor.ts';
 import { createProgressFiles } from '../../activities/progress-files.ts';
 import { createRankWatch } from '../../activities/rank-watch.ts';
 import { containerName } from '../../core/naming.ts';
+import type { RankRef } from '../../core/naming.ts';
 import type { RankHeartbeat } from '../../core/rank-report.ts';
 import { aRankToRun, docker, SETTINGS, shutDown, stop } from '../support/docker.ts';
 
@@ -26,6 +27,10 @@ const GPUS: Pick<GpuMonitor, 'usage'> = {
     [0, 1, 2].map((gpu) => ({ gpu, utilizationPercent: 10 * gpu, memoryBytes: 1, memoryTotalBytes: 80 })),
 };
 
+const SECRET = 'sesame-open-123456';
+/** As with an agent, they are known from when there is a container. */
+const secretsOf = async (ref: RankRef) => ((await docker.inspect(containerName(ref))) ? [SECRET] : []);
+
 /** One life of an agent that ships no logs. */
 function anAgent() {
   const inventory = { ...SETTINGS.inventory, gpus: 8 };
@@ -34,7 +39,7 @@ function anAgent() {
     docker,
     logs: { follow: () => undefined, close: async () => undefined },
     settings: { ...SETTINGS, inventory },
-    watch: createRankWatch({ docker, progress, secretsOf: async () => [], gpus: GPUS }),
+    watch: createRankWatch({ docker, progress, secretsOf, gpus: GPUS }),
     additionsFor: (input) => progress.additions(input),
     cleanUp: (ref) => progress.remove(ref),
   });
@@ -95,6 +100,14 @@ it('tells with heartbeats and at the end what a run reports and what it uses', a
   expect(await readdir(join(folder, 'progress'))).toEqual([containerName(rank)]);
   await new MockActivityEnvironment().run(anAgent()['remove-container'], rank);
   expect(await readdir(join(folder, 'progress'))).toEqual([]);
+});
+
+it('tells nothing of the secrets that a run has', async () => {
+  const report = String.raw`{\"links\": {\"docs\": \"https://d.example\", \"own\": \"https://ann:$MINE@d.example\"}}`;
+  const rank = aRankToRun(`echo "${report}" >> $MCLI_PROGRESS_FILE`, { envVariables: { MINE: SECRET } });
+  const { progress } = await attempt(rank).outcome;
+  expect(progress?.links).toEqual({ docs: 'https://d.example' });
+  expect(progress?.problem).toBe('The link own is not shown, since it holds the value of a secret.');
 });
 
 it('goes on where an agent was that is gone, and tells it also of a run that is stopped', async () => {
