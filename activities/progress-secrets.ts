@@ -9,11 +9,11 @@ export function withoutSecrets(lines: ProgressLines, mask: SecretMask): Progress
     ...Object.entries(links).flat(),
   ]);
   // Thousands of lines may come in a second, and hardly any holds a value.
-  if (!holdsSecret([...shown, lines.problem ?? ''].join('\n'), mask)) return lines;
+  if (!mask.isIn([...shown, lines.problem ?? ''].join('\n'))) return lines;
   const leftOut = new Set<string>();
   const reports = lines.reports.map((report): ProgressReport => {
     const links = Object.entries(report.links).filter(([name, address]) => {
-      const isShown = !holdsSecret(address, mask);
+      const isShown = !mask.isIn(address);
       if (!isShown) leftOut.add(mask.maskText(name));
       return isShown;
     });
@@ -27,8 +27,6 @@ export function withoutSecrets(lines: ProgressLines, mask: SecretMask): Progress
       : `The link ${last} is not shown, since it holds the value of a secret.`;
   return { ...lines, reports, ...(problem !== undefined && { problem: mask.maskText(problem) }) };
 }
-
-const holdsSecret = (text: string, mask: SecretMask): boolean => mask.find(Buffer.from(text)).length > 0;
 
 function named<T>(
   entries: readonly (readonly [name: string, value: T])[],

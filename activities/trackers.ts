@@ -121,7 +121,7 @@ export function createTrackerActivities({
 /** The entry of a tracker that lets its clients name entries: nobody has to be asked. */
 function namedEntry(tracker: Tracker, variables: Variables, mask: SecretMask): TrackerEntry {
   const link = entryLink(tracker, variables);
-  const url = link === undefined || mask.find(Buffer.from(link)).length > 0 ? undefined : link;
+  const url = link === undefined || mask.isIn(link) ? undefined : link;
   const problem = missingKey(tracker, variables);
   return { tracker, ...(url !== undefined && { url }), ...(problem !== undefined && { problem }) };
 }

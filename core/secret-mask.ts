@@ -12,6 +12,8 @@ export interface SecretMask {
   readonly longestBytes: number;
   /** Where values stand: in order, and not touching each other. */
   find(bytes: Uint8Array): readonly Span[];
+  /** Whether a value stands in the text, in whatever form. */
+  isIn(text: string): boolean;
   /** The text with `***` for every value; for messages of errors. */
   maskText(text: string): string;
 }
@@ -56,6 +58,7 @@ export function createSecretMask(values: readonly string[]): SecretMask {
   return {
     longestBytes: longest * LONGEST_ESCAPE,
     find,
+    isIn: (text) => find(Buffer.from(text)).length > 0,
     maskText(text) {
       const bytes = Buffer.from(text);
       return replaceSpans(bytes, find(bytes)).toString();
