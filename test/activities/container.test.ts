@@ -61,6 +61,13 @@ async function leaveRunning(
 const isRetried = (failure: RunFailure | undefined) =>
   failure !== undefined && failureClass(failure.type).blame === 'system';
 
+/** Closed in the background: whoever removes the container must not be first. */
+const untilClosed = (rank: RankExecution) =>
+  eventually(
+    () => shippedLog(nats.connection, rank),
+    ({ ends }) => ends.length > 0,
+  );
+
 async function finish(rank: RankExecution) {
   const stopped: ContainerStop = await anAttempt().run(agent()['remove-container'], rank);
   return { stopped, log: await shippedLog(nats.connection, rank) };
@@ -72,11 +79,7 @@ describe('the command', () => {
     const exit = await execute(rank);
     expect(exit).toMatchObject({ exitCode: 0, oomKilled: false });
     expect(Date.parse(exit.finishedAt) - Date.parse(exit.startedAt)).toBeGreaterThan(150);
-    // Closed in the background: whoever removes the container must not be first.
-    await eventually(
-      () => shippedLog(nats.connection, rank),
-      ({ ends }) => ends.length > 0,
-    );
+    await untilClosed(rank);
     const { log, stopped } = await finish(rank);
     expect(stopped).toEqual({ endedBy: 'not-running' });
     expect(log.text).toBe('out 1\nout 2\nout 3\nerr\n');
@@ -514,6 +517,7 @@ describe('an agent that is taken away', () => {
     expect(await leaveRunning(rank)).toMatchObject({ type: 'AgentDetached', nonRetryable: false });
     expect((await containerOf(rank))?.status).toBe('running');
     expect((await execute(rank)).exitCode).toBe(3);
+    await untilClosed(rank);
     expect((await finish(rank)).log).toMatchObject({ text: 'started\ndone\n', ends: ['exit 3'] });
   });
 
@@ -523,6 +527,7 @@ describe('an agent that is taken away', () => {
     const before = await containerOf(rank);
     expect((await execute(rank)).exitCode).toBe(4);
     expect((await containerOf(rank))?.startedAt).toBe(before?.startedAt);
+    await untilClosed(rank);
     expect((await finish(rank)).log).toMatchObject({ text: 'once\n', ends: ['exit 4'] });
   });
 });
